@@ -1,0 +1,1 @@
+"""Xen's live-patch payload loader in user space."""

@@ -1,0 +1,263 @@
+"""The function table `.livepatch.funcs`, tested entry by entry in Xen's order (`spec/01 §14.1` to `§14.3`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from xsplice_loader.livepatch.patching import (
+    ENDBR64_SIZE,
+    JUMP_SIZE,
+    NopTable,
+    jump_displacement,
+    patch_bytes,
+    patch_offset,
+)
+from xsplice_loader.memory.address_space import AddressSpace, MemoryFault
+from xsplice_loader.payload import text_of
+from xsplice_loader.relocation.diagnosis import INT32, overrun, signed, signed_bits, size_text
+from xsplice_loader.results import PatchedFunction
+from xsplice_loader.rules import content as rules
+from xsplice_loader.rules import observations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xsplice_loader.relocation.resolution import Lookup
+    from xsplice_loader.rules import Findings
+
+SECTION = ".livepatch.funcs"
+# name, new_addr, old_addr, new_size, old_size, version: alike in v1 and v2 (spec/04 §1.1).
+ENTRY = Struct("<QQQIIB")
+OLD_ADDRESS_OFFSET = 16
+INSN_BUFFER_SIZE = 31
+SHOWN = 32
+"""Bytes of the old function to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionEntry:
+    """One entry, its old address resolved."""
+
+    index: int
+    name: bytes | None
+    """None: a NULL pointer, or memory whose contents are not known."""
+    new_addr: int
+    old_addr: int
+    new_size: int
+    old_size: int
+    version: int
+
+    @property
+    def shown(self) -> str:
+        """The name as Xen prints it."""
+        return "<NULL>" if self.name is None else text_of(self.name)
+
+
+class FunctionTable:
+    """Tests the entries of one payload's table, which has been relocated."""
+
+    def __init__(self, memory: AddressSpace, lookup: Lookup, findings: Findings) -> None:
+        self.memory = memory
+        self.lookup = lookup
+        self.findings = findings
+        self.release = findings.release
+
+    def read(self, table: bytearray) -> tuple[FunctionEntry, ...]:
+        """Test every entry, writing resolved old addresses back into `table`, and return the entries."""
+        size = self.release.function_entry_size
+        entries = []
+        for index in range(len(table) // size):
+            entry = self._read_entry(index, table, index * size)
+            if entry is not None:
+                entries.append(entry)
+        return tuple(entries)
+
+    def _read_entry(self, index: int, table: bytearray, start: int) -> FunctionEntry | None:
+        pointer, new_addr, old_addr, new_size, old_size, version = ENTRY.unpack_from(table, start)
+        try:
+            name = self.memory.read_string(pointer) if pointer else None
+        except MemoryFault:
+            name = None
+            readable = False
+        else:
+            readable = bool(pointer)
+        entry = FunctionEntry(index, name, new_addr, old_addr, new_size, old_size, version)
+        self._check_fields(entry)
+        steps = [self._resolve, self._verify]
+        if not self.release.resolves_before_verifying:
+            steps.reverse()
+        for step in steps:
+            following = step(entry, readable=readable)
+            if following is None:
+                return None
+            entry = following
+        ENTRY.pack_into(
+            table, start, pointer, new_addr, entry.old_addr, new_size, old_size, version
+        )
+        self._check_distance(entry)
+        return entry
+
+    def _check_fields(self, entry: FunctionEntry) -> None:
+        expected = self.release.function_version
+        if entry.version != expected:
+            self._add(
+                rules.WRONG_VERSION,
+                entry,
+                f"is of version {entry.version}; Xen {self.release} speaks version {expected}",
+                words={"version": entry.version, "expected": expected},
+            )
+        if self.release.needs_new_size and (not entry.new_addr or not entry.new_size):
+            self._add(rules.ZERO_FIELDS, entry, "has a new address or new size of 0, which this release needs")
+        elif not self.release.needs_new_size and not entry.old_size:
+            self._add(rules.ZERO_FIELDS, entry, "has an old size of 0")
+
+    def _resolve(self, entry: FunctionEntry, *, readable: bool) -> FunctionEntry | None:
+        if entry.old_addr:
+            return entry
+        if not readable:
+            self._add(
+                rules.WILD_NAME,
+                entry,
+                "has no old address, and the name to look it up by is "
+                + ("a NULL pointer" if entry.name is None else "in unmapped memory"),
+            )
+            return None
+        if entry.name is None:
+            self._add(rules.UNKNOWN_FUNCTION, entry, "has a name in memory whose contents are not known")
+            return None
+        address = self.lookup.address_of(entry.name)
+        if address is None and self.lookup.assumed_address is not None:
+            self._add(
+                observations.ASSUMED_SYMBOL,
+                entry,
+                "is taken to patch a function somewhere in Xen's image, at its start for now",
+                symbol=entry.shown,
+            )
+            address = self.lookup.assumed_address
+        if address is None:
+            near = [text_of(name) for name in self.lookup.names_like(entry.name)]
+            self._add(
+                rules.UNKNOWN_FUNCTION,
+                entry,
+                "has no old address, and its name is neither in Xen nor in a loaded payload",
+                words={"name": entry.shown},
+                symbol=entry.shown,
+                hint="known names like it: " + ", ".join(near) if near else None,
+            )
+            return None
+        return FunctionEntry(
+            entry.index, entry.name, entry.new_addr, address, entry.new_size, entry.old_size, entry.version
+        )
+
+    def _verify(self, entry: FunctionEntry, *, readable: bool) -> FunctionEntry | None:
+        """Test the sizes; with ENDBR64 in play that takes a look at the old bytes (`spec/01 §14.2`)."""
+        del readable
+        if not entry.new_addr and self.release.patches_with_nops:
+            if entry.new_size > INSN_BUFFER_SIZE:
+                self._add(
+                    rules.NOP_TOO_LONG,
+                    entry,
+                    f"asks for {entry.new_size} bytes of NOPs; at most {INSN_BUFFER_SIZE} can be saved",
+                )
+            if entry.old_size < entry.new_size:
+                self._add(
+                    rules.NOP_LONGER_THAN_FUNCTION,
+                    entry,
+                    f"asks for {entry.new_size} bytes of NOPs in a function of {entry.old_size}",
+                )
+            return entry
+        needed = JUMP_SIZE
+        if self.release.endbr64_forms:
+            try:
+                old = self.memory.read(entry.old_addr, ENDBR64_SIZE) or b""
+            except MemoryFault:
+                self._add(rules.WILD_OLD_ADDRESS, entry, f"has its old address in unmapped memory, at {entry.old_addr:#018x}")
+                return None
+            needed += patch_offset(old, self.release)
+        if entry.old_size < needed:
+            behind = " behind its ENDBR64" if needed > JUMP_SIZE else ""
+            self._add(
+                rules.OLD_FUNCTION_TOO_SMALL,
+                entry,
+                f"patches a function of {entry.old_size} bytes; the jump{behind} needs {needed}",
+            )
+        return entry
+
+    def _check_distance(self, entry: FunctionEntry) -> None:
+        if not entry.new_addr:
+            offset = patch_offset(self.memory.read_available(entry.old_addr, ENDBR64_SIZE), self.release)
+            if entry.new_size < offset or (offset and entry.new_size == offset):
+                self._add(
+                    observations.SHORT_NOP_ON_ENDBR64,
+                    entry,
+                    f"puts {entry.new_size} bytes of NOPs on a function that begins with ENDBR64: "
+                    + ("applying it would kill the machine" if entry.new_size < offset else "applying it does nothing"),
+                )
+            return
+        distance = signed(entry.old_addr - entry.new_addr)
+        low, high = INT32
+        if self.release.checks_distance and not low <= distance < high:
+            self._add(
+                rules.TOO_FAR_TO_JUMP,
+                entry,
+                f"would jump from {entry.old_addr:#018x} to {entry.new_addr:#018x}, {size_text(distance)} away; a jump reaches "
+                "2 GiB",
+                symbol=entry.shown,
+                value=distance,
+                bits=signed_bits(distance),
+                range=INT32,
+                overrun=overrun(distance, *INT32),
+            )
+            return
+        offset = patch_offset(self.memory.read_available(entry.old_addr, ENDBR64_SIZE), self.release)
+        true = signed(jump_displacement(entry.old_addr, entry.new_addr, offset))
+        if not low <= true < high:
+            self._add(
+                observations.JUMP_WRAPS,
+                entry,
+                f"passes Xen's distance test, but its jump has a displacement of {true:#x}, which 32 signed bits do not hold",
+                symbol=entry.shown,
+                value=true,
+                bits=signed_bits(true),
+                range=INT32,
+                overrun=overrun(true, *INT32),
+                lands_at=(entry.new_addr + signed(true, 32) - true) % (1 << 64),
+            )
+
+    def _add(self, rule: rules.Rule, entry: FunctionEntry, message: str, **details: object) -> None:
+        self.findings.add(
+            rule,
+            f"entry {entry.index} of {SECTION} ({entry.shown}) {message}",
+            section=SECTION,
+            index=entry.index,
+            **details,  # type: ignore[arg-type]
+        )
+
+
+def patched_functions(
+    entries: Sequence[FunctionEntry], memory: AddressSpace, table: NopTable, release: Release
+) -> tuple[PatchedFunction, ...]:
+    """Return what each entry would make of the old function, entry by entry, each on the bytes as they are now."""
+    functions = []
+    for entry in entries:
+        try:
+            before = memory.read(entry.old_addr, SHOWN)
+        except MemoryFault:
+            before = None
+        offset = patch_offset(before or b"", release)
+        patched = None
+        if before is not None:
+            new = patch_bytes(entry.old_addr, entry.new_addr, entry.new_size, offset, table, release)
+            patched = (before[:offset] + new + before[offset + len(new) :])[:SHOWN]
+        functions.append(
+            PatchedFunction(
+                entry.shown, entry.old_addr, entry.new_addr, entry.old_size, entry.new_size, offset, before, patched
+            )
+        )
+    return tuple(functions)
+
+
+if TYPE_CHECKING:
+    from xsplice_loader.releases import Release

@@ -1,0 +1,45 @@
+"""Build-id notes (`spec/01 §13`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+NOTE_HEADER = Struct("<III")
+NT_GNU_BUILD_ID = 3
+_OWNER = b"GNU"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenNote:
+    """Why a note is no build-id, and the errno's name that Xen's parser gives for it."""
+
+    errno: str
+    reason: str
+
+
+def parse_build_id(memory: bytes, size: int) -> bytes | BrokenNote:
+    """Return the build-id in a note of `size` bytes.
+
+    `memory` begins at the note and may go on behind it: padding of the name is not part of Xen's size test, so
+    an id can run up to 3 bytes past the section (`spec/01 13.6`).
+    """
+    if size <= NOTE_HEADER.size:
+        return BrokenNote("EINVAL", f"it has {size} bytes; the header of a note alone takes {NOTE_HEADER.size}")
+    name_size, id_size, kind = NOTE_HEADER.unpack_from(memory)
+    if kind != NT_GNU_BUILD_ID:
+        return BrokenNote("ENODATA", f"its type is {kind}, expected {NT_GNU_BUILD_ID} (build-id)")
+    if name_size + id_size > 0xFFFF_FFFF:
+        return BrokenNote("EINVAL", f"its name size {name_size} and content size {id_size} add up to more than 32 bits hold")
+    if name_size < 4:
+        return BrokenNote("EINVAL", f"its name has {name_size} bytes, expected 4 (GNU and a NUL)")
+    if name_size + id_size > size - NOTE_HEADER.size:
+        return BrokenNote("EINVAL", f"name ({name_size} bytes) and content ({id_size}) do not fit its {size} bytes")
+    # Compared as strings, over at most namesz bytes: what stands behind the NUL does not count.
+    owner = memory[NOTE_HEADER.size : NOTE_HEADER.size + name_size].split(b"\0", 1)[0]
+    if owner != _OWNER:
+        return BrokenNote("ENODATA", f"its owner is {owner[:16]!r}, expected GNU")
+    if id_size == 0:
+        return BrokenNote("EINVAL", "its build-id is empty")
+    start = NOTE_HEADER.size + -(-name_size // 4) * 4
+    return memory[start : start + id_size].ljust(id_size, b"\0")

@@ -1,0 +1,277 @@
+"""What Xen makes of a relocated payload's special sections, in its order (`spec/01 §14`)."""
+
+from __future__ import annotations
+
+import errno as errnos
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xsplice_loader.livepatch import functions
+from xsplice_loader.livepatch.notes import NOTE_HEADER, BrokenNote, parse_build_id
+from xsplice_loader.livepatch.sections import XEN_DEPENDS
+from xsplice_loader.rules import content as rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from xsplice_loader.livepatch.functions import FunctionEntry
+    from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.memory.placement import Placement
+    from xsplice_loader.payload import ObjectFile, Section
+    from xsplice_loader.relocation.resolution import Lookup
+    from xsplice_loader.rules import Findings
+
+POINTER_SIZE = 8
+BUG_FRAME_SIZE = 8
+BUG_FRAMES = tuple(f".bug_frames.{kind}" for kind in range(4))
+EXCEPTION_TABLE_ENTRY_SIZE = 8
+ALTERNATIVE_CALL_SIZE = 4
+BUILD_ID = ".note.gnu.build-id"
+DEPENDS = ".livepatch.depends"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a payload turned out to be."""
+
+    entries: tuple[FunctionEntry, ...]
+    build_id: bytes | None
+    depends: bytes | None
+    xen_depends: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSections:
+    """Access to a payload's sections where they stand in memory now."""
+
+    payload: ObjectFile
+    placement: Placement
+    image: np.ndarray
+    """The payload's memory from its base on."""
+
+    def contents(self, section: Section, extra: int = 0) -> bytes | None:
+        """Return a section's bytes as loaded, and up to `extra` bytes behind them; None where it was not loaded."""
+        address = self.placement.addresses.get(section.index)
+        if address is None:
+            return None
+        start = address - self.placement.base
+        return bytes(self.image[start : start + section.size + extra])
+
+    def write(self, section: Section, contents: bytes | bytearray) -> None:
+        """Overwrite a loaded section."""
+        start = self.placement.addresses[section.index] - self.placement.base
+        self.image[start : start + len(contents)] = memoryview(contents)
+
+
+def prepare(
+    sections: LoadedSections,
+    memory: AddressSpace,
+    lookup: Lookup,
+    loaded_ids: Mapping[bytes, str],
+    findings: Findings,
+) -> Prepared:
+    """Test functions, hooks, notes and tables. `loaded_ids` maps the build-ids of loaded payloads to their names."""
+    entries = _prepare_functions(sections, memory, lookup, findings)
+    _check_hooks(sections.payload, findings)
+    build_id = _read_note(sections, BUILD_ID, rules.OWN_ID_MALFORMED, findings)
+    if build_id is not None and build_id in loaded_ids:
+        findings.add(
+            rules.SAME_ID_LOADED,
+            f"the payload's build-id {build_id.hex()} is that of {loaded_ids[build_id]}, which is loaded",
+            section=BUILD_ID,
+        )
+    depends = _read_note(sections, DEPENDS, rules.DEPENDS_MALFORMED, findings)
+    xen_depends = None
+    if findings.release.xen_build_id_check == "late":
+        xen_depends = _read_note(sections, XEN_DEPENDS, rules.XEN_DEPENDS_LATE_MALFORMED, findings)
+    _check_tables(sections, findings)
+    return Prepared(entries, build_id, depends, xen_depends)
+
+
+def check_xen_build_id_late(
+    xen_depends: bytes | None, xen_build_id: bytes | None, *, assumed: bool, findings: Findings
+) -> None:
+    """Compare the build-id that the payload is for with the hypervisor's (4.14 up to SET-D)."""
+    if xen_depends is None or assumed:
+        return
+    if xen_build_id is None:
+        findings.add(rules.XEN_WITHOUT_BUILD_ID_LATE, "the hypervisor has no build-id to compare with")
+    elif xen_depends != xen_build_id:
+        findings.add(
+            rules.OTHER_XEN_LATE,
+            f"the payload is for the Xen with build-id {xen_depends.hex()}, but this one has {xen_build_id.hex()}",
+            section=XEN_DEPENDS,
+        )
+
+
+def read_ids(sections: ObjectFile) -> dict[str, bytes | None]:
+    """Return the build-ids that a file names, by section name, without any finding (for choosing a hypervisor)."""
+    ids: dict[str, bytes | None] = {}
+    for name in (BUILD_ID, DEPENDS, XEN_DEPENDS):
+        section = sections.section_named(name)
+        parsed = parse_build_id(sections.bytes_of(section), section.size) if section is not None else None
+        ids[name] = parsed if isinstance(parsed, bytes) else None
+    return ids
+
+
+def _prepare_functions(
+    sections: LoadedSections, memory: AddressSpace, lookup: Lookup, findings: Findings
+) -> tuple[FunctionEntry, ...]:
+    section = sections.payload.section_named(functions.SECTION)
+    if section is None or not _has_whole_entries(section, findings.release.function_entry_size, findings):
+        return ()
+    table = sections.contents(section)
+    if table is None:
+        if section.size:
+            findings.add(
+                rules.FUNCTIONS_NOT_LOADED,
+                f"{functions.SECTION} lacks SHF_ALLOC, so it was neither loaded nor relocated; Xen would use it all the same",
+                section=functions.SECTION,
+                index=section.index,
+            )
+        return ()
+    writable = bytearray(table)
+    entries = functions.FunctionTable(memory, lookup, findings).read(writable)
+    sections.write(section, writable)
+    return entries
+
+
+def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
+    for name in findings.release.hook_arrays:
+        section = payload.section_named(name)
+        if section is not None:
+            _has_whole_entries(section, POINTER_SIZE, findings)
+    for name in findings.release.single_hooks:
+        section = payload.section_named(name)
+        if section is not None and _has_whole_entries(section, POINTER_SIZE, findings) and section.size != POINTER_SIZE:
+            findings.add(
+                rules.SINGLE_HOOK_SIZE,
+                f"{name} has {section.size} bytes; it must hold exactly one pointer of {POINTER_SIZE}",
+                section=name,
+                index=section.index,
+            )
+
+
+def _read_note(
+    sections: LoadedSections, name: str, malformed: rules.Rule, findings: Findings
+) -> bytes | None:
+    section = sections.payload.section_named(name)
+    if section is None or section.size == 0:
+        return None
+    memory = sections.contents(section, extra=3)
+    passes = findings.release.passes_note_errors
+    if memory is None:
+        if section.size > NOTE_HEADER.size and not passes:
+            findings.add(
+                rules.NOTE_NOT_LOADED,
+                f"{name} lacks SHF_ALLOC, so it was not loaded; Xen would read it through a NULL pointer",
+                section=name,
+                index=section.index,
+            )
+            return None
+        memory = sections.payload.bytes_of(section)
+        findings.add(
+            rules.NOTE_DANGLES,
+            f"{name} lacks SHF_ALLOC: Xen keeps a pointer to its id into memory that is freed after the upload",
+            section=name,
+            index=section.index,
+        )
+    parsed = parse_build_id(memory, section.size)
+    if isinstance(parsed, bytes):
+        return parsed
+    findings.add(
+        malformed,
+        f"{name} is no build-id note: {parsed.reason}",
+        errno=getattr(errnos, parsed.errno) if passes else None,
+        section=name,
+        index=section.index,
+    )
+    return None
+
+
+def _check_tables(sections: LoadedSections, findings: Findings) -> None:
+    """Test the sizes of the tables that Xen reads while loading; what they hold is not looked at here."""
+    release = findings.release
+    payload = sections.payload
+    entry_sizes = [
+        *((name, BUG_FRAME_SIZE) for name in BUG_FRAMES),
+        (".altinstructions", release.alternatives_entry_size),
+        *([(".alt_call_sites", ALTERNATIVE_CALL_SIZE)] if release.has_alternative_calls else []),
+        (".ex_table", EXCEPTION_TABLE_ENTRY_SIZE),
+    ]
+    for name, size in entry_sizes:
+        section = payload.section_named(name)
+        if section is not None:
+            _has_whole_entries(section, size, findings)
+    _check_exception_table(sections, findings)
+    if release.has_metadata:
+        _check_metadata(sections, findings)
+
+
+def _check_exception_table(sections: LoadedSections, findings: Findings) -> None:
+    section = sections.payload.section_named(".ex_table")
+    if section is None:
+        return
+    if section.size == 0 and not findings.release.empty_exception_table:
+        findings.add(rules.EMPTY_EXCEPTION_TABLE, ".ex_table is empty", section=".ex_table", index=section.index)
+    elif section.size:
+        _check_loaded(sections, section, findings)
+
+
+def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
+    section = sections.payload.section_named(".modinfo")
+    if section is None:
+        return
+    if section.size == 0:
+        findings.add(
+            rules.METADATA_EMPTY,
+            ".modinfo is empty: Xen would read the byte 4 GiB behind it",
+            section=".modinfo",
+            index=section.index,
+        )
+        return
+    _check_loaded(sections, section, findings)
+    contents = sections.contents(section) or sections.payload.bytes_of(section)
+    if contents[-1]:
+        findings.add(
+            rules.METADATA_FORM,
+            f".modinfo ends with byte {contents[-1]:#04x} instead of NUL",
+            section=".modinfo",
+            index=section.index,
+        )
+
+
+def _check_loaded(sections: LoadedSections, section: Section, findings: Findings) -> None:
+    if section.index in sections.placement.addresses:
+        return
+    name = section.text_name
+    # The release that reads notes from the upload buffer does so with every section that was not loaded.
+    if findings.release.passes_note_errors:
+        findings.add(
+            rules.DATA_DANGLES,
+            f"{name} lacks SHF_ALLOC: Xen keeps a pointer into memory that is freed after the upload",
+            section=name,
+            index=section.index,
+        )
+    else:
+        findings.add(
+            rules.TABLE_NOT_LOADED,
+            f"{name} lacks SHF_ALLOC, so it was not loaded; Xen would use it through a NULL pointer",
+            section=name,
+            index=section.index,
+        )
+
+
+def _has_whole_entries(section: Section, entry_size: int, findings: Findings) -> bool:
+    if section.size % entry_size == 0:
+        return True
+    findings.add(
+        rules.WRONG_TABLE_SIZE,
+        f"{section.text_name} has {section.size} bytes, not a multiple of {entry_size}, the size of an entry",
+        words={"size": section.size, "name": section.text_name, "entry_size": entry_size},
+        section=section.text_name,
+        index=section.index,
+    )
+    return False

@@ -1,0 +1,76 @@
+"""The symbols that a loaded payload offers to later ones (`spec/03 §2`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xsplice_loader.payload import elf, text_of
+from xsplice_loader.rules import content as rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Set
+
+    from xsplice_loader.payload import ObjectFile
+    from xsplice_loader.relocation.resolution import ResolvedSymbols
+    from xsplice_loader.rules import Findings
+
+NAME_LENGTH = 126
+"""Bytes of a name that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadSymbol:
+    """One symbol as Xen keeps it."""
+
+    name: bytes
+    value: int
+    size: int
+    is_new: bool
+    """Later payloads may link to it; the others replace a function of Xen's."""
+
+
+def build_symbol_table(
+    payload: ObjectFile,
+    symbols: ResolvedSymbols,
+    new_addresses: Set[int],
+    is_known: Callable[[bytes], bool],
+    findings: Findings,
+) -> tuple[PayloadSymbol, ...]:
+    """Return the payload's own symbols; refuse those whose names are already taken.
+
+    `new_addresses` are those of the new functions: symbols there override and may repeat a name.
+    """
+    table = payload.symbols.table
+    section_index = table["section"]
+    defined = (section_index != elf.SHN_UNDEF) & (section_index < payload.header.section_count)
+    allocated = np.array([False, *(section.is_allocated for section in payload.sections)])
+    merged = np.array([False, *(bool(section.flags & elf.SHF_MERGE) for section in payload.sections)])
+    inside = np.where(defined, section_index, 0)
+    kept = np.flatnonzero(allocated[inside] & defined)
+    kept = kept[kept > 0]
+    out = []
+    for name, value, size, in_merged in zip(
+        payload.symbols.names(kept),
+        symbols.values[kept].tolist(),
+        table["size"][kept].tolist(),
+        merged[inside[kept]].tolist(),
+        strict=True,
+    ):
+        if not name or (in_merged and name.startswith(b".L")):
+            continue
+        name_kept = name[:NAME_LENGTH]
+        is_new = value not in new_addresses
+        if is_new and is_known(name_kept):
+            findings.add(
+                rules.DUPLICATE_SYMBOL,
+                f"symbol {text_of(name_kept)} is already known to Xen or to a loaded payload",
+                words={"name": text_of(name_kept)},
+                symbol=text_of(name_kept),
+                hint="rename it, or make it a .L label, which does not enter the symbol table",
+            )
+            continue
+        out.append(PayloadSymbol(name_kept, value, size & 0xFFFF_FFFF, is_new))
+    return tuple(out)

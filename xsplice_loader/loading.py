@@ -1,0 +1,378 @@
+"""The story of one upload: from the bytes of a file to a payload in state CHECKED, or to a refusal.
+
+`load_payload` tells it in the order in which Xen does (`spec/01 §3`). Every step takes what the one before it
+made. A refusal does not end the story: it is written down in `findings`, and the later steps go on as far as
+they soundly can, so that one run tells everything that is wrong. The verdict is that of the first error, for
+that is where Xen would have stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from xsplice_loader.livepatch.functions import FunctionEntry, patched_functions
+from xsplice_loader.livepatch.prepare import LoadedSections, Prepared, check_xen_build_id_late, prepare, read_ids
+from xsplice_loader.livepatch.sections import (
+    XEN_DEPENDS,
+    check_patching_sections,
+    check_special_sections,
+    check_xen_build_id_early,
+)
+from xsplice_loader.livepatch.symbol_table import PayloadSymbol, build_symbol_table
+from xsplice_loader.memory.address_space import ADDRESS_LIMIT, UPPER_HALF, AddressSpace
+from xsplice_loader.memory.frames import DomainHeap
+from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
+from xsplice_loader.memory.vmap import FixedVmap
+from xsplice_loader.payload import ObjectFile, read
+from xsplice_loader.relocation.relocating import relocate
+from xsplice_loader.relocation.resolution import Lookup, resolve
+from xsplice_loader.releases import PAGE_SIZE, Release
+from xsplice_loader.results import LoadResult, RelocationTotals
+from xsplice_loader.rules import Findings, observations, placing, upload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xsplice_loader.hypervisor import Hypervisor
+    from xsplice_loader.livepatch.patching import NopTable
+    from xsplice_loader.memory.placement import Layout
+    from xsplice_loader.memory.vmap import Vmap
+    from xsplice_loader.relocation.resolution import ResolvedSymbols
+    from xsplice_loader.results import Finding, PatchedFunction
+
+MAX_SIZE = 2 << 20
+"""Bytes of a payload's file at most (LIVEPATCH_MAX_SIZE)."""
+MAX_NAME = 127
+"""Bytes of a payload's name at most, without its NUL."""
+MAX_HINTS = 8
+"""Unknown names for which similar ones are looked for; each costs a walk over Xen's whole table."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedPayload:
+    """A payload in state CHECKED, as later uploads and actions see it."""
+
+    name: str
+    payload: ObjectFile
+    placement: Placement
+    resolved: ResolvedSymbols
+    entries: tuple[FunctionEntry, ...]
+    symbols: tuple[PayloadSymbol, ...]
+    build_id: bytes | None
+    depends: bytes | None
+    xen_depends: bytes | None
+    mfns: list[int]
+    may_be_reapplied: bool
+
+
+@dataclass(slots=True, eq=False)
+class HostState:
+    """What an upload finds on the host, and changes."""
+
+    hypervisor: Hypervisor
+    vmap: Vmap
+    memory: AddressSpace
+    release: Release
+    nops: NopTable = "p6"
+    max_size: int = MAX_SIZE
+    """0: no limit."""
+    heap: DomainHeap = field(default_factory=DomainHeap)
+    payloads: list[LoadedPayload] = field(default_factory=list)
+    """In the order of their uploads."""
+
+    def address_of(self, name: bytes) -> int | None:
+        """Look a symbol up as Xen does: in its own table first, then in the loaded payloads (`spec/03 §1`)."""
+        address = self.hypervisor.symbols.address_of(name)
+        return address if address is not None else self.address_in_payloads(name)
+
+    def address_in_payloads(self, name: bytes) -> int | None:
+        """Look a symbol up among those that loaded payloads offer, in the order of their uploads."""
+        for loaded in self.payloads:
+            for symbol in loaded.symbols:
+                if symbol.is_new and symbol.name == name:
+                    return symbol.value or None
+        return None
+
+
+def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadResult:
+    """Upload `data` under `name`; an accepted payload is added to the host, a refused one leaves it as it was."""
+    findings = Findings(host.release)
+    story = _Story(file, name, findings)
+
+    _note_assumptions(host.hypervisor, findings)
+    _check_name_and_size(data, name, host, findings)
+    if findings.deciding is not None:
+        return story.end()
+
+    payload = read(data, findings)
+    if payload is None:
+        return story.end()
+    story.read_ids(payload)
+
+    if host.release.xen_build_id_check == "early":
+        check_xen_build_id_early(
+            payload, host.hypervisor.build_id, assumed=host.hypervisor.assumed, findings=findings
+        )
+
+    story.was_placed = findings.deciding is None
+    layout = lay_out(payload, findings)
+    story.was_placed = story.was_placed and findings.deciding is None
+    space = _Allocation(host, layout, for_real=findings.deciding is None)
+    base = space.allocate(findings)
+    if base is None:
+        check_special_sections(payload, findings)
+        check_patching_sections(payload, findings)
+        return story.end()
+    placement = place(payload, layout, base)
+    story.placement = placement
+    image = space.image
+    _copy_sections(payload, placement, image, findings)
+
+    lookup = _lookup(host)
+    symbols = resolve(payload, placement, lookup, findings)
+    story.relocations = relocate(payload, placement, symbols, image, host.hypervisor.areas, findings)
+    check_special_sections(payload, findings)
+    check_patching_sections(payload, findings)
+
+    loaded = LoadedSections(payload, placement, image)
+    prepared = prepare(loaded, host.memory, lookup, _loaded_ids(host), findings)
+    if host.release.xen_build_id_check == "late":
+        check_xen_build_id_late(
+            prepared.xen_depends, host.hypervisor.build_id, assumed=host.hypervisor.assumed, findings=findings
+        )
+    story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
+    own_symbols = build_symbol_table(
+        payload, symbols, {entry.new_addr for entry in prepared.entries}, _known_name_test(host), findings
+    )
+
+    if findings.deciding is not None:
+        space.release()
+        return story.end()
+    space.secure(placement)
+    host.payloads.append(
+        LoadedPayload(
+            name,
+            payload,
+            placement,
+            symbols,
+            prepared.entries,
+            own_symbols,
+            prepared.build_id,
+            prepared.depends,
+            _xen_depends(prepared, payload),
+            space.mfns,
+            may_be_reapplied(layout, host.release),
+        )
+    )
+    return story.end(image)
+
+
+def _note_assumptions(hypervisor: Hypervisor, findings: Findings) -> None:
+    if hypervisor.assumed:
+        findings.add(
+            observations.ASSUMED_HYPERVISOR,
+            "the hypervisor that this payload was made for is not at hand; what only it knows is assumed",
+            hint="give its xen-syms or boot image with -x",
+        )
+    for assumption in hypervisor.assumptions:
+        findings.add(observations.ASSUMED_PROPERTY, assumption)
+
+
+def _check_name_and_size(data: bytes, name: str, host: HostState, findings: Findings) -> None:
+    """Test what Xen tests before it looks into the file (`spec/01 §2`)."""
+    length = len(name.encode("utf-8", "surrogateescape"))
+    if length > MAX_NAME:
+        findings.add(upload.NAME_LENGTH, f"the name has {length} bytes; Xen takes at most {MAX_NAME}")
+    if not data:
+        findings.add(upload.EMPTY_FILE, "the file is empty")
+    if host.max_size and len(data) > host.max_size:
+        findings.add(
+            upload.TOO_LARGE,
+            f"the file has {len(data)} bytes; Xen takes at most {host.max_size}",
+            hint="strip debug information: strip --strip-debug",
+        )
+    if any(loaded.name == name for loaded in host.payloads):
+        findings.add(upload.NAME_TAKEN, "a payload of this name is loaded already")
+
+
+def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray, findings: Findings) -> None:
+    """Copy sections to where they were placed, in the order of the section table (`spec/02 §3`)."""
+    for index, address in placement.addresses.items():
+        section = payload.section(index)
+        start = address - placement.base
+        if section.size and start + section.size > len(image):
+            findings.add(
+                placing.COPY_PAST_RANGE,
+                f"section {section.text_name} would be written from {start:#x} to {start + section.size:#x} of a range of "
+                f"{len(image):#x} bytes",
+                section=section.text_name,
+                index=index,
+            )
+        elif section.is_nobits:
+            image[start : start + section.size] = 0
+        else:
+            image[start : start + section.size] = np.frombuffer(payload.data, np.uint8, section.size, section.offset)
+
+
+def _lookup(host: HostState) -> Lookup:
+    hints = iter(range(MAX_HINTS))
+
+    def names_like(name: bytes) -> Sequence[bytes]:
+        return () if next(hints, None) is None else host.hypervisor.symbols.names_like(name)
+
+    assumed = host.hypervisor.text_start if host.hypervisor.assumed else None
+    return Lookup(host.address_of, names_like, assumed)
+
+
+def _known_name_test(host: HostState):  # type: ignore[no-untyped-def]
+    """Return the test whether a name is taken. The model's names say nothing about an assumed hypervisor's."""
+    search = host.address_in_payloads if host.hypervisor.assumed else host.address_of
+    return lambda name: search(name) is not None
+
+
+def _loaded_ids(host: HostState) -> dict[bytes, str]:
+    return {loaded.build_id: loaded.name for loaded in reversed(host.payloads) if loaded.build_id is not None}
+
+
+def _xen_depends(prepared: Prepared, payload: ObjectFile) -> bytes | None:
+    return prepared.xen_depends if prepared.xen_depends is not None else read_ids(payload)[XEN_DEPENDS]
+
+
+class _Allocation:
+    """The payload's range of addresses and its pages: taken, and given back where the payload is refused."""
+
+    def __init__(self, host: HostState, layout: Layout, *, for_real: bool) -> None:
+        """`for_real` is false where Xen refused before placing: then the host's own books are left alone."""
+        self.host = host
+        self.pages = layout.pages
+        self.vmap = host.vmap if for_real else host.vmap.copy()
+        self.mfns: list[int] = []
+        self.image = np.zeros(0, np.uint8)
+        self.base = 0
+
+    def allocate(self, findings: Findings) -> int | None:
+        """Take frames, then an address for them, map them there, and return the address (`spec/02 §6`)."""
+        if not self.pages:
+            findings.add(observations.NOTHING_LOADABLE, "no section of the payload is loaded; it gets a range of no pages")
+        mfns = self.host.heap.allocate(self.pages)
+        if mfns is None:
+            findings.add(placing.NO_MEMORY, f"the host has no {self.pages} free pages")
+            return None
+        base = self.vmap.vmalloc(mfns)
+        fault = self._fault_of(base)
+        if base is None or fault is not None:
+            findings.add(placing.NO_MEMORY, fault or "")
+            self.host.heap.free(mfns)
+            if base is not None:
+                self.vmap.vfree(base)
+            return None
+        if isinstance(self.vmap, FixedVmap):
+            self._warn_of_place(base, findings)
+        self.mfns, self.base = mfns, base
+        self.image = np.zeros(self.pages * PAGE_SIZE, np.uint8)
+        self.host.memory.map(base, self.image)
+        return base
+
+    def _fault_of(self, base: int | None) -> str | None:
+        """Say why an address cannot be used; what the caller chose by hand need only be a page address."""
+        if base is None:
+            return f"there is no free range of {self.pages} pages for the payload"
+        where = f"the address chosen for the payload, {base:#x}"
+        if base % PAGE_SIZE:
+            return f"{where}, is not a page address"
+        if not 0 <= base <= ADDRESS_LIMIT - self.pages * PAGE_SIZE:
+            return f"{where}, leaves no room for {self.pages} pages"
+        if isinstance(self.vmap, FixedVmap):
+            return None
+        if base < UPPER_HALF:
+            return f"{where}, cannot be mapped: Xen lives in the upper half of the address space"
+        occupant = self.host.memory.occupant(base, self.pages)
+        return f"{where}, is taken by {occupant}" if occupant is not None else None
+
+    def _warn_of_place(self, base: int, findings: Findings) -> None:
+        occupant = self.host.memory.occupant(base, self.pages)
+        if occupant is not None:
+            findings.add(observations.PLACED_BY_HAND, f"at {base:#018x} lies {occupant}")
+        elif base < UPPER_HALF:
+            findings.add(
+                observations.PLACED_BY_HAND, f"{base:#018x} is not in the upper half of the address space, where Xen lives"
+            )
+        else:
+            area = self.host.hypervisor.areas.area_of(base)
+            if area is not None and area.name not in ("payload arena", "vmap"):
+                findings.add(observations.PLACED_BY_HAND, f"{base:#018x} lies in the {area.name}")
+
+    def secure(self, placement: Placement) -> None:
+        """Set the permissions of the three regions, the load's last step (`spec/02 §5`)."""
+        self.host.memory.protect(
+            self.base,
+            [
+                (region.address, region.address + region.pages * PAGE_SIZE, region.permissions)
+                for region in placement.regions
+                if region.pages
+            ],
+        )
+
+    def release(self) -> None:
+        """Give everything back."""
+        self.host.memory.unmap(self.base)
+        self.vmap.vfree(self.base)
+        self.host.heap.free(self.mfns)
+
+
+class _Story:
+    """What is known of an upload so far, and how it ends."""
+
+    def __init__(self, file: str, name: str, findings: Findings) -> None:
+        self.file = file
+        self.name = name
+        self.findings = findings
+        self.was_placed = False
+        self.placement: Placement | None = None
+        self.relocations = RelocationTotals(0, {})
+        self.functions: tuple[PatchedFunction, ...] = ()
+        self._ids: dict[str, bytes | None] = {}
+
+    def read_ids(self, payload: ObjectFile) -> None:
+        """Note the build-ids that the file names."""
+        self._ids = read_ids(payload)
+
+    def end(self, image: np.ndarray | None = None) -> LoadResult:
+        """Return the result; the first error decides."""
+        deciding = self.findings.deciding
+        placement = self.placement if self.was_placed else None
+        build_id, depends, xen_depends = self._ids.values() if self._ids else (None, None, None)
+        return LoadResult(
+            file=self.file,
+            name=self.name,
+            verdict=_verdict(deciding),
+            errno=deciding.errno if deciding is not None and not deciding.crash else None,
+            stage=deciding.stage if deciding is not None else None,
+            rule=deciding.rule if deciding is not None else None,
+            xen_message=deciding.xen_message if deciding is not None else None,
+            build_id=build_id,
+            depends=depends,
+            xen_depends=xen_depends,
+            regions=placement.regions if placement is not None else None,
+            pages=placement.pages if placement is not None else 0,
+            sections=placement.sections if placement is not None else (),
+            funcs=self.functions if _reached_functions(deciding, self.findings.release) else (),
+            relocations=self.relocations,
+            findings=tuple(self.findings),
+            image_bytes=image,
+        )
+
+
+def _verdict(deciding: Finding | None) -> Literal["accepted", "refused", "crash"]:
+    if deciding is None:
+        return "accepted"
+    return "crash" if deciding.crash else "refused"
+
+
+def _reached_functions(deciding: Finding | None, release: Release) -> bool:
+    if deciding is None or deciding.stage in ("prepare", "symbol-table", "permissions"):
+        return True
+    return deciding.stage == "build-id" and release.xen_build_id_check == "late"

@@ -1,0 +1,154 @@
+"""Where each section of a payload goes (`spec/02 §1` to `§3`).
+
+Sections are sorted by their flags into three regions, text, rw and ro, which follow one another in memory in
+this order, each from a page boundary on. Within a region they keep the order of the section table. The whole
+is one allocation: one range of addresses, one guard page.
+
+All arithmetic is that of Xen, 64 bits wide and unsigned; it shows with `sh_addralign` 0, for which rounding up
+yields 0, and with sizes near 2^64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from xsplice_loader.memory.address_space import ADDRESS_MASK
+from xsplice_loader.releases import PAGE_SIZE, Release
+from xsplice_loader.results import PlacedSection, Region
+from xsplice_loader.rules import placing as rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xsplice_loader.payload import ObjectFile, Section
+    from xsplice_loader.rules import Findings
+
+RegionName = Literal["text", "rw", "ro"]
+REGION_OF_FLAGS: Mapping[tuple[bool, bool], RegionName | None] = {
+    # (executable, writable)
+    (True, False): "text",
+    (False, True): "rw",
+    (False, False): "ro",
+    (True, True): None,
+}
+PERMISSIONS: Mapping[RegionName, Literal["r-x", "rw-", "r--"]] = {"text": "r-x", "rw": "rw-", "ro": "r--"}
+ORDER: tuple[RegionName, RegionName, RegionName] = ("text", "rw", "ro")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Offsets within regions, before any address is known."""
+
+    places: dict[int, tuple[RegionName, int]]
+    """Section index to region and offset in it, in bytes; ignored sections are absent."""
+    sizes: dict[RegionName, int]
+    """Bytes of each region."""
+    pages: int
+    """Whole pages for all of it."""
+    writable: tuple[Section, ...]
+    """The placed rw sections, for the question whether the payload may be applied again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Addresses for everything that is loaded."""
+
+    regions: tuple[Region, Region, Region]
+    pages: int
+    addresses: dict[int, int]
+    """Section index to address; ignored sections are absent."""
+    sections: tuple[PlacedSection, ...]
+
+    @property
+    def base(self) -> int:
+        """The address of the text region, where the one allocation begins."""
+        return self.regions[0].address
+
+    @property
+    def end(self) -> int:
+        """The end of the last page."""
+        return self.base + self.pages * PAGE_SIZE
+
+
+def is_ignored(section: Section, release: Release) -> bool:
+    """Tell whether Xen gives a section no address (`spec/02 §1`)."""
+    return not section.is_allocated or (release.ignores_empty_sections and section.size == 0)
+
+
+def lay_out(payload: ObjectFile, findings: Findings) -> Layout:
+    """Give each section its region and its offset in it. Sections both writable and executable get none."""
+    places: dict[int, tuple[RegionName, int]] = {}
+    sizes: dict[RegionName, int] = dict.fromkeys(ORDER, 0)
+    writable = []
+    for section in payload.sections:
+        if is_ignored(section, findings.release):
+            continue
+        region = REGION_OF_FLAGS[section.is_executable, section.is_writable]
+        if region is None:
+            findings.add(
+                rules.WRITABLE_AND_EXECUTABLE,
+                f"section {section.text_name} is both writable and executable",
+                section=section.text_name,
+                index=section.index,
+            )
+            continue
+        alignment = section.alignment
+        if alignment == 0 and sizes[region]:
+            findings.add(
+                rules.ALIGNMENT_ZERO,
+                f"section {section.text_name} has sh_addralign 0, so it lands at the start of the {region} region, on top of "
+                f"{sizes[region]:#x} bytes placed before it",
+                section=section.text_name,
+                index=section.index,
+            )
+        elif alignment > PAGE_SIZE:
+            findings.add(
+                rules.ALIGNMENT_BEYOND_PAGE,
+                f"section {section.text_name} wants an alignment of {alignment:#x}, but regions start at page boundaries, so "
+                "its address need not be a multiple of that",
+                section=section.text_name,
+                index=section.index,
+            )
+        offset = (sizes[region] + alignment - 1) & ~(alignment - 1) & ADDRESS_MASK
+        sizes[region] = (offset + section.size) & ADDRESS_MASK
+        # Xen keeps the offset in 32 bits; sizes are kept whole (spec/02 §3).
+        places[section.index] = region, offset & 0xFFFF_FFFF
+        if region == "rw":
+            writable.append(section)
+    total = (_page_align(sizes["text"]) + _page_align(sizes["rw"]) + sizes["ro"]) & ADDRESS_MASK
+    return Layout(places, sizes, -(-total // PAGE_SIZE), tuple(writable))
+
+
+def place(payload: ObjectFile, layout: Layout, base: int) -> Placement:
+    """Turn offsets into addresses, the text region starting at `base`."""
+    starts, address = {}, base
+    for name in ORDER:
+        starts[name] = address
+        address = (address + _page_align(layout.sizes[name])) & ADDRESS_MASK
+    text, rw, ro = (Region(name, starts[name], layout.sizes[name], PERMISSIONS[name]) for name in ORDER)
+    addresses = {
+        index: (starts[region] + offset) & ADDRESS_MASK for index, (region, offset) in layout.places.items()
+    }
+    sections = tuple(
+        PlacedSection(index, payload.section(index).text_name, region, addresses[index], payload.section(index).size)
+        for index, (region, _) in layout.places.items()
+    )
+    return Placement((text, rw, ro), layout.pages, addresses, sections)
+
+
+def may_be_reapplied(layout: Layout, release: Release) -> bool:
+    """Tell whether a reverted payload may be applied again (`spec/02 §4`)."""
+    with_content = [section for section in layout.writable if section.size]
+    counted = with_content if release.reapply_rule == "none or one with content" else layout.writable
+    only_functions = len(counted) == 1 and counted[0].name == b".livepatch.funcs"
+    return {
+        "always": True,
+        "exactly one": only_functions,
+        "none or one": only_functions or not counted,
+        "none or one with content": only_functions or not counted,
+    }[release.reapply_rule]
+
+
+def _page_align(size: int) -> int:
+    return (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1) & ADDRESS_MASK

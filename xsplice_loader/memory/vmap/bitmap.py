@@ -1,0 +1,98 @@
+"""Xen's vmap: a bitmap over a range of addresses, first fit, with a clear bit before every allocation
+(`spec/02 §6`).
+
+Sizes are not stored anywhere. An allocation is a run of set bits, and since one bit before each run stays clear,
+the page there is never mapped: it is the guard page, and at the same time what lets the size be read off the
+bitmap. Bit i stands for the page `base + i * 4096`; the first `low` pages hold the bitmap itself.
+
+The bitmap is kept as one byte a page here, so that searching for the next set or clear bit is one `find`.
+"""
+
+from __future__ import annotations
+
+from xsplice_loader.releases import PAGE_SIZE
+
+BITS_PER_PAGE = PAGE_SIZE * 8
+
+
+class Bitmap:
+    """One registered range (`vm_init_type`, `vm_alloc`, `vm_index`, `vm_size`, `vm_free`)."""
+
+    def __init__(self, start: int, end: int) -> None:
+        """Register the range from `start` to `end`, page addresses."""
+        self.base = start
+        self.end = (end - start) // PAGE_SIZE
+        self.low = _ceil_div((self.end + 7) // 8, PAGE_SIZE)
+        backed_pages = _ceil_div((self.low + 7) // 8, PAGE_SIZE)
+        self.top = backed_pages * BITS_PER_PAGE
+        self.bits = bytearray(b"\1") * self.low + bytearray(self.top - self.low)
+
+    def copy(self) -> Bitmap:
+        """Return an independent copy."""
+        twin = object.__new__(Bitmap)
+        twin.base, twin.end, twin.low, twin.top = self.base, self.end, self.low, self.top
+        twin.bits = bytearray(self.bits)
+        return twin
+
+    def allocate(self, pages: int, alignment: int = 1) -> int | None:
+        """Return the address of `pages` free pages, or None.
+
+        `alignment` is in pages; 0 means 1, and of anything that is no power of two its lowest set bit counts.
+        """
+        alignment = (alignment & -alignment) or 1
+        while (start := self._search(pages, alignment)) is None:
+            if self.top >= self.end:
+                return None
+            grown = min(self.top + BITS_PER_PAGE, self.end)
+            self.bits += bytes(grown - self.top)
+            self.top = grown
+        self.bits[start : start + pages] = b"\1" * pages
+        if start <= self.low + 2:
+            self.low = start + pages
+        return self.base + start * PAGE_SIZE
+
+    def _search(self, pages: int, alignment: int) -> int | None:
+        start = self.low
+        while start < self.top:
+            next_set = self._next(1, start + 1)
+            # Strictly greater than before, so at least one clear bit stays in front: the guard page.
+            start = (start + alignment) & ~(alignment - 1)
+            if next_set >= self.top:
+                return start if start + pages <= self.top else None
+            if start + pages < next_set:
+                return start
+            start = self._next(0, next_set + 1)
+        return None
+
+    def _next(self, value: int, start: int) -> int:
+        found = self.bits.find(value, start)
+        return self.top if found < 0 else found
+
+    def index(self, address: int) -> int:
+        """Return the first bit of the allocation whose first page holds `address`; 0 where there is none."""
+        page = address - address % PAGE_SIZE
+        if page < self.base + self.end // 8 or page >= self.base + self.top * PAGE_SIZE:
+            return 0
+        index = (address - self.base) // PAGE_SIZE
+        return index if self.bits[index] and not self.bits[index - 1] else 0
+
+    def size(self, address: int) -> int:
+        """Return how many pages the allocation at `address` has; 0 where there is none."""
+        index = self.index(address)
+        return self._next(0, index) - index if index else 0
+
+    def free(self, address: int) -> None:
+        """Give an allocation back; an address that is none of this range's is passed over."""
+        index = self.index(address)
+        if not index:
+            return
+        if index < self.low:
+            self.low = index - 1
+            while not self.bits[self.low - 1]:
+                self.low -= 1
+        end = self._next(0, index)
+        self.bits[index:end] = bytes(end - index)
+
+
+def _ceil_div(value: int, divisor: int) -> int:
+    return -(-value // divisor)

@@ -1,0 +1,133 @@
+"""A payload as read: header, sections and symbols over the file's own bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xsplice_loader.payload import elf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_NOBITS = 2 << 20
+"""Bytes that a NOBITS section may ask for where the release limits them (`spec/01 5.5`)."""
+
+
+def text_of(name: bytes) -> str:
+    """Return a name as text, with `\\xNN` for bytes that are not UTF-8 (contract 2)."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def string_at(table: bytes, offset: int) -> bytes:
+    """Return the NUL-terminated string at `offset` of a string table."""
+    return table[offset : table.index(0, offset)]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is used of `Elf64_Ehdr`."""
+
+    section_table_offset: int
+    section_header_size: int
+    section_count: int
+    name_table_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section header, with the section's name."""
+
+    index: int
+    name: bytes
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    alignment: int
+    entry_size: int
+
+    @property
+    def is_allocated(self) -> bool:
+        """SHF_ALLOC: the section asks to be loaded."""
+        return bool(self.flags & elf.SHF_ALLOC)
+
+    @property
+    def is_nobits(self) -> bool:
+        """SHT_NOBITS: zero-filled, no bytes in the file."""
+        return self.type == elf.SHT_NOBITS
+
+    @property
+    def is_executable(self) -> bool:
+        """SHF_EXECINSTR."""
+        return bool(self.flags & elf.SHF_EXECINSTR)
+
+    @property
+    def is_writable(self) -> bool:
+        """SHF_WRITE."""
+        return bool(self.flags & elf.SHF_WRITE)
+
+    @property
+    def text_name(self) -> str:
+        """The name as text."""
+        return text_of(self.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymbolEntries:
+    """The payload's symbol table. Entry 0 is never used (`spec/01 §7`)."""
+
+    section_index: int
+    """Where the table stands in the section table."""
+    table: np.ndarray
+    """Fields `name`, `info`, `other`, `section`, `value`, `size`, one row a symbol."""
+    strings: bytes
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def name(self, index: int) -> bytes:
+        """Return the name of symbol `index`."""
+        return string_at(self.strings, int(self.table["name"][index]))
+
+    def names(self, indices: np.ndarray) -> Iterator[bytes]:
+        """Yield the names of several symbols."""
+        strings = self.strings
+        for offset in self.table["name"][indices].tolist():
+            yield strings[offset : strings.index(0, offset)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectFile:
+    """An ET_REL file that passed all tests on its form."""
+
+    data: bytes
+    header: Header
+    sections: tuple[Section, ...]
+    """From section 1 on: `sections[0]` is section 1, since section 0 is no section."""
+    symbols: SymbolEntries
+
+    def section(self, index: int) -> Section:
+        """Return the section of a 1-based index, as everywhere in ELF."""
+        return self.sections[index - 1]
+
+    def section_named(self, name: str) -> Section | None:
+        """Return the first section of that name (`spec/01 §6`: later ones are never seen)."""
+        wanted = name.encode()
+        return next((section for section in self.sections if section.name == wanted), None)
+
+    def bytes_of(self, section: Section) -> bytes:
+        """Return a section's bytes in the file; for NOBITS zeros, 2 MiB of them at most."""
+        if section.is_nobits:
+            return bytes(min(section.size, MAX_NOBITS))
+        return self.data[section.offset : section.offset + section.size]
+
+    def relocation_entries(self, section: Section) -> np.ndarray:
+        """Return a RELA section's entries; its size must have been tested."""
+        count = section.size // section.entry_size
+        return np.frombuffer(self.data, elf.rela_dtype(section.entry_size), count, section.offset)

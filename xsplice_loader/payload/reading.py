@@ -1,0 +1,41 @@
+"""From bytes to an `ObjectFile`: the first of the load's steps (`spec/01 §4` to `§7`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xsplice_loader.payload.header import read_header
+from xsplice_loader.payload.object_file import ObjectFile
+from xsplice_loader.payload.sections import (
+    check_sections,
+    check_symbol_names,
+    name_sections,
+    read_sections,
+    read_symbols,
+)
+
+if TYPE_CHECKING:
+    from xsplice_loader.rules import Findings
+
+
+def read(data: bytes, findings: Findings) -> ObjectFile | None:
+    """Return the payload in `data`, or None where its form is wrong; `findings` says why.
+
+    Tests run in Xen's order. Each group is finished before the next begins, so that one run tells all that is
+    wrong with, say, the section headers; later groups build on earlier ones and are not reached then.
+    """
+    before = len(findings)
+    header = read_header(data, findings)
+    if header is None:
+        return None
+    sections = read_sections(data, header)
+    symbol_section = check_sections(data, sections, findings)
+    if symbol_section is None or findings.errors_since(before):
+        return None
+    symbols = read_symbols(data, sections, symbol_section, findings)
+    if symbols is None:
+        return None
+    named = name_sections(data, header, sections, findings)
+    if named is None or not check_symbol_names(symbols, findings):
+        return None
+    return ObjectFile(data, header, named, symbols)

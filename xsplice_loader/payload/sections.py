@@ -1,0 +1,197 @@
+"""Section headers, section names and the symbol table, tested in Xen's order (`spec/01 §5` to `§7`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xsplice_loader.payload import elf
+from xsplice_loader.payload.object_file import MAX_NOBITS, Header, Section, SymbolEntries, string_at
+from xsplice_loader.rules import sections as rules
+
+if TYPE_CHECKING:
+    from xsplice_loader.rules import Findings
+
+_ADDRESS_MASK = (1 << 64) - 1
+
+
+def _c_hex(value: int) -> str:
+    """Return what C's `%#lx` prints: no prefix for 0."""
+    return f"{value:#x}" if value else "0"
+
+
+def read_sections(data: bytes, header: Header) -> tuple[Section, ...]:
+    """Return the section headers from index 1 on, still without names."""
+    return tuple(
+        Section(index, b"", *elf.SHDR.unpack_from(data, header.section_table_offset + index * header.section_header_size)[1:])
+        for index in range(1, header.section_count)
+    )
+
+
+def check_sections(data: bytes, sections: tuple[Section, ...], findings: Findings) -> Section | None:
+    """Test every section header, then return the symbol table's section, or None where there is no usable one."""
+    release = findings.release
+    count = len(sections) + 1
+    symbol_table: Section | None = None
+    for section in sections:
+        _check_extent(section, len(data), findings)
+        if release.checks_alignment and section.alignment:
+            if section.alignment & (section.alignment - 1):
+                findings.add(
+                    rules.ODD_ALIGNMENT,
+                    f"section {section.index} wants an alignment of {section.alignment:#x}; only powers of two can be had",
+                    words={"index": section.index, "alignment": _c_hex(section.alignment)},
+                    index=section.index,
+                )
+            elif section.address % section.alignment:
+                findings.add(
+                    rules.MISALIGNED_ADDRESS,
+                    f"section {section.index} has address {section.address:#x}, which is not a multiple of its alignment "
+                    f"{section.alignment:#x}",
+                    words={
+                        "index": section.index,
+                        "address": _c_hex(section.address),
+                        "alignment": _c_hex(section.alignment),
+                    },
+                    index=section.index,
+                )
+        if (
+            release.limits_nobits
+            and section.is_nobits
+            and section.flags & (elf.SHF_WRITE | elf.SHF_ALLOC)
+            and section.size > MAX_NOBITS
+        ):
+            findings.add(
+                rules.LARGE_NOBITS,
+                f"section {section.index} asks for {section.size:#x} zero bytes; Xen gives at most {MAX_NOBITS:#x} to one section",
+                index=section.index,
+            )
+        if section.type == elf.SHT_SYMTAB:
+            if symbol_table is not None:
+                findings.add(
+                    rules.SECOND_SYMBOL_TABLE,
+                    f"sections {symbol_table.index} and {section.index} are both symbol tables",
+                    index=section.index,
+                )
+                continue
+            symbol_table = section
+            if section.link >= count:
+                findings.add(
+                    rules.STRING_TABLE_PAST_END,
+                    f"the symbol table's sh_link is {section.link}, but there are {count} sections",
+                    words={"link": section.link, "count": count},
+                    index=section.index,
+                )
+    if symbol_table is None:
+        findings.add(rules.NO_SYMBOL_TABLE, "no section is of type SYMTAB; was the object stripped?")
+    return symbol_table
+
+
+def _check_extent(section: Section, file_size: int, findings: Findings) -> None:
+    if section.offset < elf.EHDR_SIZE:
+        findings.add(
+            rules.DATA_IN_HEADER,
+            f"section {section.index} begins at offset {section.offset:#x} of the file, inside the ELF header",
+            words={"index": section.index},
+            index=section.index,
+        )
+    if section.is_nobits:
+        return
+    end = section.offset + section.size
+    if section.offset > file_size or (end & _ADDRESS_MASK) > file_size:
+        findings.add(
+            rules.DATA_PAST_END,
+            f"section {section.index} takes the bytes {section.offset:#x} to {end:#x}, but the file has {file_size:#x}",
+            words={"index": section.index},
+            index=section.index,
+        )
+    elif end > file_size:
+        findings.add(
+            rules.WILD_SIZE,
+            f"section {section.index} at {section.offset:#x} claims {section.size:#x} bytes; the sum wraps, so Xen's test "
+            "does not see that it lies outside the file",
+            index=section.index,
+        )
+
+
+def _is_string_table(data: bytes, section: Section) -> bool:
+    if section.type != elf.SHT_STRTAB or section.size == 0:
+        return False
+    return data[section.offset] == 0 and data[section.offset + section.size - 1] == 0
+
+
+def name_sections(
+    data: bytes, header: Header, sections: tuple[Section, ...], findings: Findings
+) -> tuple[Section, ...] | None:
+    """Return the sections with their names, or None where names cannot be read (`spec/01 §6`)."""
+    table = sections[header.name_table_index - 1]
+    if not _is_string_table(data, table):
+        findings.add(
+            rules.NAME_TABLE_FORM,
+            f"section {table.index}, which e_shstrndx names, is not a string table that begins and ends with NUL",
+            index=table.index,
+        )
+        return None
+    strings = data[table.offset : table.offset + table.size]
+    named, good = [], True
+    for section in sections:
+        (name,) = elf.SHDR.unpack_from(data, header.section_table_offset + section.index * header.section_header_size)[:1]
+        if name >= len(strings):
+            findings.add(
+                rules.SECTION_NAME_PAST_END,
+                f"section {section.index} has its name at {name:#x} of a name table of {len(strings):#x} bytes",
+                words={"index": section.index},
+                index=section.index,
+            )
+            good = False
+        else:
+            named.append(replace(section, name=string_at(strings, name)))
+    return tuple(named) if good else None
+
+
+def read_symbols(
+    data: bytes, sections: tuple[Section, ...], section: Section, findings: Findings
+) -> SymbolEntries | None:
+    """Return the symbol table, or None where its form is wrong (`spec/01 5.9`, `5.10`)."""
+    if section.size == 0 or section.entry_size < elf.SYM_SIZE or section.size % section.entry_size:
+        findings.add(
+            rules.SYMBOL_TABLE_SIZE,
+            f"the symbol table has {section.size} bytes in entries of {section.entry_size}; expected a whole number of "
+            f"entries of at least {elf.SYM_SIZE} bytes",
+            index=section.index,
+        )
+        return None
+    if section.link == 0:
+        findings.add(
+            rules.SYMBOL_TABLE_WITHOUT_STRINGS,
+            "the symbol table's sh_link is 0: Xen would follow a NULL pointer",
+            index=section.index,
+        )
+        return None
+    strings = sections[section.link - 1]
+    if not _is_string_table(data, strings):
+        findings.add(
+            rules.STRING_TABLE_FORM,
+            f"section {strings.index}, which holds the symbols' names, is not a string table that begins and ends with NUL",
+            index=strings.index,
+        )
+        return None
+    count = section.size // section.entry_size
+    table = np.frombuffer(data, elf.symbol_dtype(section.entry_size), count, section.offset)
+    return SymbolEntries(section.index, table, data[strings.offset : strings.offset + strings.size])
+
+
+def check_symbol_names(symbols: SymbolEntries, findings: Findings) -> bool:
+    """Test that every symbol's name lies within the string table (`spec/01 7.1`); entry 0 is not looked at."""
+    outside = np.flatnonzero(symbols.table["name"][1:] >= len(symbols.strings)) + 1
+    for index in outside.tolist():
+        findings.add(
+            rules.SYMBOL_NAME_PAST_END,
+            f"symbol {index} has its name at {symbols.table['name'][index]:#x} of a string table of "
+            f"{len(symbols.strings):#x} bytes",
+            words={"index": index},
+            index=index,
+        )
+    return not len(outside)

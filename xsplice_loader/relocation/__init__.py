@@ -1,0 +1,1 @@
+"""Symbols to addresses, relocations to bytes, and why a displacement does not fit."""

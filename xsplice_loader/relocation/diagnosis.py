@@ -1,0 +1,134 @@
+"""Why a displacement does not fit: the numbers, and the class of the cause.
+
+Xen says `Overflow in relocation 1 in .rela.altinstructions for .altinstructions` and no more. What an engineer
+needs is in the numbers: how far the target is tells what kind of mistake was made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xsplice_loader.memory.address_space import ADDRESS_LIMIT, ADDRESS_MASK
+
+if TYPE_CHECKING:
+    from xsplice_loader.memory.address_map import AddressMap
+    from xsplice_loader.relocation.instructions import Instruction
+    from xsplice_loader.results import Cause
+
+INT32 = (-(1 << 31), 1 << 31)
+GIB = 1 << 30
+TIB = 1 << 40
+
+
+def signed(value: int, bits: int = 64) -> int:
+    """Read the low `bits` bits of `value` as a two's-complement number."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def signed_bits(value: int) -> int:
+    """Return how many bits a two's-complement number needs."""
+    return (value if value >= 0 else ~value).bit_length() + 1
+
+
+def overrun(value: int, low: int, high: int) -> int:
+    """Return by how much `value` lies outside `[low, high)`: 0 inside, 1 for the first value that does not fit."""
+    return max(low - value, value - (high - 1), 0)
+
+
+def size_text(size: int) -> str:
+    """Return a distance in bytes as a person would say it: `12 bytes`, `1.4 GiB`, `125.2 TiB`."""
+    size = abs(size)
+    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} byte{'' if size == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """A value S + A - P that does not fit, explained."""
+
+    s: int
+    a: int
+    p: int
+    value: int
+    """The 64-bit difference read as a signed number."""
+    cause: Cause
+    area: str | None
+    hint: str
+
+    @property
+    def bits(self) -> int:
+        """How many signed bits the value needs."""
+        return signed_bits(self.value)
+
+    @property
+    def overrun(self) -> int:
+        """Bytes by which it lies outside the range."""
+        return overrun(self.value, *INT32)
+
+    @property
+    def lands_at(self) -> int:
+        """The target less what the cut loses: where the truncated displacement would lead."""
+        return (self.s + signed(self.value, 32) - self.value) % ADDRESS_LIMIT
+
+
+def diagnose(
+    s: int,
+    a: int,
+    p: int,
+    *,
+    never_placed: bool,
+    is_absolute: bool,
+    symbol: str,
+    instruction: Instruction | None,
+    field: int,
+    areas: AddressMap,
+) -> Overflow:
+    """Explain an overflow. `s` and `p` are unsigned, `a` signed; `field` is the field's offset in its section.
+
+    Causes are tried in the order of contract 2; the first that holds is the cause.
+    """
+    value = signed(s + a - p)
+    area = areas.area_of((s + a) & ADDRESS_MASK)
+    area_name = area.name if area is not None else None
+    own = areas.area_of(p)
+    natural = instruction.natural_addend(field) if instruction is not None else None
+    away = f"{size_text(value)} {'above' if value > 0 else 'below'}"
+    cause: Cause
+    if never_placed:
+        cause, hint = "never-placed", (
+            f"{symbol} is defined in a section that this release gives no address, so its value is still the raw {s:#x}, "
+            f"{away}; is the section empty, or without SHF_ALLOC?"
+        )
+    elif natural is not None and natural != a and _fits(s + natural - p):
+        cause, hint = "addend", (
+            f"the addend is {a:#x}, but the instruction alone needs {natural}; with that the value would be "
+            f"{signed(s + natural - p):#x} and fit"
+        )
+    elif is_absolute:
+        cause, hint = "absolute", (
+            f"{symbol} is an absolute symbol, it does not move with Xen; reach it through a 64-bit pointer (R_X86_64_64)"
+        )
+    elif 0 <= value < 1 << 32:
+        cause, hint = "sign", (
+            f"{value:#x} fits 32 bits without a sign, but the field is signed: the target is {away}, and code reaches 2 GiB"
+        )
+    elif overrun(value, *INT32) < GIB:
+        cause, hint = "near-miss", (
+            f"the payload would have to stand {size_text(overrun(value, *INT32))} "
+            f"{'higher' if value > 0 else 'lower'} at least"
+        )
+    elif area_name is not None and area is not own and area_name != "xen":
+        cause, hint = "other-area", f"the target lies in the {area_name}, {away} the place that refers to it"
+    else:
+        cause, hint = "far", f"the target is {away} the place that refers to it" + (
+            f", which is in the {own.name}" if own is not None else ""
+        )
+    return Overflow(s, a, p, value, cause, area_name if cause == "other-area" else None, hint)
+
+
+def _fits(value: int) -> bool:
+    return INT32[0] <= signed(value) < INT32[1]

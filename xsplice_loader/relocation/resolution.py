@@ -1,0 +1,145 @@
+"""From symbols to addresses (`spec/03 §1`).
+
+Neither binding nor type of a symbol is looked at, only its section index: undefined symbols are looked up,
+absolute ones keep their value, the others get their section's address added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xsplice_loader.payload import elf, text_of
+from xsplice_loader.rules import observations
+from xsplice_loader.rules import placing as rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from xsplice_loader.memory.placement import Placement
+    from xsplice_loader.payload import ObjectFile
+    from xsplice_loader.rules import Findings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResolvedSymbols:
+    """What each symbol of a payload stands for. Columns have one row a symbol."""
+
+    values: np.ndarray
+    """S, as uint64."""
+    usable: np.ndarray
+    """Whether a relocation may use it, as bool; row 0 never is."""
+    unplaced: np.ndarray
+    """Defined in a section that got no address, so that `values` holds the raw value, as bool."""
+    assumed: np.ndarray
+    """Not found, but taken to lie at the start of Xen's image, as bool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Where undefined symbols are looked up."""
+
+    address_of: Callable[[bytes], int | None]
+    """Xen's table first, then the loaded payloads'."""
+    names_like: Callable[[bytes], Sequence[bytes]]
+    """Known names that resemble one, for a hint."""
+    assumed_address: int | None
+    """What to take for a symbol that is not found; None: refuse it."""
+
+
+def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings: Findings) -> ResolvedSymbols:
+    """Give every symbol its address. Symbols that Xen refuses become unusable."""
+    symbols = payload.symbols
+    section_index = symbols.table["section"]
+    count = payload.header.section_count
+
+    addresses = np.zeros(count, np.uint64)
+    placed = np.zeros(count, bool)
+    for index, address in placement.addresses.items():
+        addresses[index] = address
+        placed[index] = True
+    refused = np.array([False, *(s.is_allocated and s.is_writable and s.is_executable for s in payload.sections)])
+
+    values = symbols.table["value"].astype(np.uint64)
+    defined = (section_index != elf.SHN_UNDEF) & (section_index < count)
+    inside = np.where(defined, section_index, 0)
+    values += np.where(defined, addresses[inside], np.uint64(0))
+    usable = (defined & ~refused[inside]) | (section_index == elf.SHN_ABS)
+    unplaced = defined & ~placed[inside]
+    assumed = np.zeros(len(symbols), bool)
+
+    for index in (np.flatnonzero(~defined[1:] & (section_index[1:] != elf.SHN_ABS)) + 1).tolist():
+        name = symbols.name(index)
+        where = int(section_index[index])
+        if where != elf.SHN_UNDEF:
+            _refuse_index(name, index, where, count, findings)
+            continue
+        address = lookup.address_of(name)
+        if address is None:
+            if lookup.assumed_address is None or not name:
+                _refuse_unknown(name, index, lookup, findings)
+                continue
+            findings.add(
+                observations.ASSUMED_SYMBOL,
+                f"symbol {text_of(name)} is taken to lie somewhere in Xen's image",
+                symbol=text_of(name),
+                index=index,
+            )
+            address = lookup.assumed_address
+            assumed[index] = True
+        values[index] = address
+        usable[index] = True
+
+    if findings.release.refuses_ignored_symbols:
+        usable &= ~unplaced
+    usable[0] = False
+    return ResolvedSymbols(values, usable, unplaced, assumed)
+
+
+def _refuse_index(name: bytes, index: int, where: int, count: int, findings: Findings) -> None:
+    shown = text_of(name) or f"number {index}"
+    if where == elf.SHN_COMMON:
+        findings.add(
+            rules.COMMON_SYMBOL,
+            f"symbol {shown} is in COMMON, which a linker would still have to allocate",
+            words={"name": text_of(name)},
+            symbol=text_of(name),
+            index=index,
+            hint="compile with -fno-common",
+        )
+    elif where >= elf.SHN_LORESERVE:
+        findings.add(
+            rules.RESERVED_SECTION_INDEX,
+            f"symbol {shown} has the reserved section index {where:#x}",
+            words={"index": where},
+            symbol=text_of(name),
+            index=index,
+        )
+    else:
+        findings.add(
+            rules.SECTION_INDEX_PAST_END,
+            f"symbol {shown} is in section {where}, but there are {count}",
+            words={"index": where},
+            symbol=text_of(name),
+            index=index,
+        )
+
+
+def _refuse_unknown(name: bytes, index: int, lookup: Lookup, findings: Findings) -> None:
+    near = [text_of(other) for other in lookup.names_like(name)]
+    if name == b"_GLOBAL_OFFSET_TABLE_":
+        hint = "the code was compiled for a global offset table; compile with -fno-pic, or with hidden visibility"
+    elif near:
+        hint = "known names like it: " + ", ".join(near)
+    else:
+        hint = None
+    findings.add(
+        rules.UNKNOWN_SYMBOL,
+        f"symbol {text_of(name) or f'number {index} (it has no name)'} is neither in Xen nor in a loaded payload",
+        words={"name": text_of(name)},
+        symbol=text_of(name),
+        index=index,
+        hint=hint,
+    )

@@ -1,0 +1,206 @@
+"""What a load comes to: frozen records, nothing that computes.
+
+Addresses are unsigned 64-bit integers, sizes and offsets bytes. Names are text, with `\\xNN` for bytes that
+are not UTF-8; whoever shows them escapes what his medium needs escaped.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+Severity = Literal["error", "warning", "note"]
+Verdict = Literal["accepted", "refused", "crash"]
+Stage = Literal[
+    "header",
+    "sections",
+    "names",
+    "symbols",
+    "build-id",
+    "placement",
+    "resolution",
+    "relocation",
+    "special-sections",
+    "patching-sections",
+    "prepare",
+    "symbol-table",
+    "permissions",
+]
+Cause = Literal["never-placed", "addend", "absolute", "sign", "near-miss", "other-area", "far"]
+
+
+class LoadError(Exception):
+    """A payload was not accepted; `errno` is what Xen would return (None for a crash)."""
+
+    def __init__(self, message: str, errno: int | None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing found, tied to the rule that it breaks. Keys that do not apply are None."""
+
+    rule: str
+    severity: Severity
+    message: str
+    stage: Stage | None = None
+    """The step of the load that this was found in; None before the first."""
+    errno: int | None = None
+    """What Xen returns for it, positive; None where it does not refuse, or dies."""
+    crash: bool = False
+    """Xen would not survive this."""
+    xen_message: str | None = None
+    """The line Xen logs, without `livepatch: NAME: `; None where it says nothing."""
+    section: str | None = None
+    index: int | None = None
+    """Which entry of its table: a section, symbol, relocation or function."""
+    offset: int | None = None
+    """Where in the section, in bytes."""
+    symbol: str | None = None
+    type: str | None = None
+    """The relocation type's psABI name."""
+    s: int | None = None
+    a: int | None = None
+    p: int | None = None
+    value: int | None = None
+    """The signed 64-bit value that had to fit."""
+    bits: int | None = None
+    """How many signed bits the value needs."""
+    range: tuple[int, int] | None = None
+    """What would have fitted, half open."""
+    overrun: int | None = None
+    """Bytes by which the value lies outside the range."""
+    cause: Cause | None = None
+    area: str | None = None
+    """The named area in which the target lies, with cause `other-area`."""
+    lands_at: int | None = None
+    """Where the truncated displacement would lead."""
+    instruction: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One of the three parts of a loaded payload; an empty one has the address of the next."""
+
+    name: Literal["text", "rw", "ro"]
+    address: int
+    size: int
+    permissions: Literal["r-x", "rw-", "r--"]
+
+    @property
+    def pages(self) -> int:
+        """Whole pages that the region takes."""
+        return -(-self.size // 4096)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedSection:
+    """A section that got an address."""
+
+    index: int
+    name: str
+    region: str
+    address: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PatchedFunction:
+    """One entry of `.livepatch.funcs` as loaded. `before` and `patched` are 32 bytes at `old_addr`, or None
+    where the hypervisor's bytes are not at hand."""
+
+    name: str
+    old_addr: int
+    new_addr: int
+    old_size: int
+    new_size: int
+    patch_offset: int
+    before: bytes | None
+    patched: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """One applied or refused relocation, for lists. Fields are as in `Finding`; `value` is None where
+    nothing is written."""
+
+    section: str
+    index: int
+    offset: int
+    type: str
+    symbol: str
+    s: int
+    a: int
+    p: int
+    value: int | None
+    applied: bool
+    instruction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RelocationTotals:
+    """How many relocations of which type a payload asks to be applied."""
+
+    total: int
+    by_type: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadResult:
+    """One upload, from its bytes to the verdict."""
+
+    file: str
+    name: str
+    verdict: Verdict | None
+    """None: the file could not be read."""
+    errno: int | None = None
+    stage: Stage | None = None
+    rule: str | None = None
+    xen_message: str | None = None
+    build_id: bytes | None = None
+    depends: bytes | None = None
+    xen_depends: bytes | None = None
+    regions: tuple[Region, Region, Region] | None = None
+    pages: int = 0
+    sections: tuple[PlacedSection, ...] = ()
+    funcs: tuple[PatchedFunction, ...] = ()
+    relocations: RelocationTotals = RelocationTotals(0, {})
+    findings: tuple[Finding, ...] = ()
+    image_bytes: np.ndarray | None = None
+    """The loaded memory from the text address, whole pages, as uint8; None unless accepted."""
+
+    @property
+    def errno_name(self) -> str | None:
+        """The errno's name, for example `EOVERFLOW`."""
+        return None if self.errno is None else errnos.errorcode[self.errno]
+
+    @property
+    def image(self) -> bytes | None:
+        """The loaded memory from the text address, whole pages, gaps zero; None unless accepted."""
+        return None if self.image_bytes is None else self.image_bytes.tobytes()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the hypervisor would take the payload."""
+        return self.verdict == "accepted"
+
+    def raise_for_verdict(self) -> None:
+        """Do nothing for an accepted payload.
+
+        Raises:
+            LoadError: the payload was refused, would crash Xen, or could not be read.
+        """
+        if not self.accepted:
+            raise LoadError(_first_error(self.findings) or f"{self.name}: {self.verdict}", self.errno)
+
+
+def _first_error(findings: Sequence[Finding]) -> str | None:
+    return next((finding.message for finding in findings if finding.severity == "error"), None)

@@ -1,0 +1,15 @@
+"""The catalogue of rules: what Xen tests on the way from a file to a loaded payload, and what we add."""
+
+from __future__ import annotations
+
+from xsplice_loader.rules import content, header, observations, placing, sections, upload
+from xsplice_loader.rules.rule import Findings, Rule
+
+RULES: dict[str, Rule] = {
+    rule.id: rule
+    for part in (upload, header, sections, placing, content, observations)
+    for rule in part.ALL
+}
+"""Every rule by its id."""
+
+__all__ = ["RULES", "Findings", "Rule", "content", "header", "observations", "placing", "sections", "upload"]

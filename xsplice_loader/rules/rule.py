@@ -1,0 +1,89 @@
+"""What a rule is, and how a broken one becomes a finding."""
+
+from __future__ import annotations
+
+import errno as errnos
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from xsplice_loader.results import Finding, Severity, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xsplice_loader.releases import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One check of Xen's, or one observation of ours."""
+
+    id: str
+    title: str
+    lesson: str
+    """What the rule protects, for a reader who meets it for the first time."""
+    source: str
+    """Where the fact stands."""
+    stage: Stage | None = None
+    errno: str | None = None
+    """The errno's name; None: Xen goes on, or does not survive."""
+    words: str | None = None
+    """What Xen logs after `livepatch: NAME: `, as a format; None: it refuses in silence."""
+    crash: bool = False
+    severity: Severity = "error"
+    switch: str | None = None
+    """The field of `Release` that the rule hangs on; None: in all releases."""
+
+
+class Findings:
+    """What one load has found so far, in the order in which Xen would meet it."""
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+        self._all: list[Finding] = []
+        self._first_error: Finding | None = None
+
+    def add(
+        self,
+        rule: Rule,
+        message: str,
+        *,
+        words: dict[str, Any] | None = None,
+        errno: int | None = None,
+        **details: Any,
+    ) -> None:
+        """Record that `rule` was broken.
+
+        `words` fills the rule's log line; `errno` (positive) overrides the rule's where Xen passes one on;
+        `details` are the keys of `Finding`.
+        """
+        said = rule.words if self.release.prints_errors and not rule.crash else None
+        number = getattr(errnos, rule.errno) if rule.errno is not None and errno is None else errno
+        finding = Finding(
+            rule=rule.id,
+            severity=rule.severity,
+            message=message,
+            stage=rule.stage,
+            errno=number,
+            crash=rule.crash,
+            xen_message=said.format(**(words or {})) if said is not None else None,
+            **details,
+        )
+        self._all.append(finding)
+        if self._first_error is None and finding.severity == "error":
+            self._first_error = finding
+
+    @property
+    def deciding(self) -> Finding | None:
+        """The first finding of severity error: the one that Xen would have stopped at."""
+        return self._first_error
+
+    def errors_since(self, count: int) -> bool:
+        """Tell whether any error is among the findings after the first `count`."""
+        return any(finding.severity == "error" for finding in self._all[count:])
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._all)
