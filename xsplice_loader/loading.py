@@ -68,6 +68,17 @@ class LoadedPayload:
     may_be_reapplied: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadTrace:
+    """What the steps of one load made, accepted or not."""
+
+    payload: ObjectFile
+    placement: Placement
+    symbols: ResolvedSymbols
+    image: np.ndarray
+    """The payload's memory from its base on, as uint8."""
+
+
 @dataclass(slots=True, eq=False)
 class HostState:
     """What an upload finds on the host, and changes."""
@@ -127,12 +138,12 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
         check_patching_sections(payload, findings)
         return story.end()
     placement = place(payload, layout, base)
-    story.placement = placement
     image = space.image
     _copy_sections(payload, placement, image, findings)
 
     lookup = _lookup(host)
     symbols = resolve(payload, placement, lookup, findings)
+    story.trace = LoadTrace(payload, placement, symbols, image)
     story.relocations = relocate(payload, placement, symbols, image, host.hypervisor.areas, findings)
     check_special_sections(payload, findings)
     check_patching_sections(payload, findings)
@@ -191,7 +202,7 @@ def _check_name_and_size(data: bytes, name: str, host: HostState, findings: Find
     if host.max_size and len(data) > host.max_size:
         findings.add(
             upload.TOO_LARGE,
-            f"the file has {len(data)} bytes; Xen takes at most {host.max_size}",
+            f"the file has more than {host.max_size} bytes, which is the most that Xen takes",
             hint="strip debug information: strip --strip-debug",
         )
     if any(loaded.name == name for loaded in host.payloads):
@@ -331,7 +342,7 @@ class _Story:
         self.name = name
         self.findings = findings
         self.was_placed = False
-        self.placement: Placement | None = None
+        self.trace: LoadTrace | None = None
         self.relocations = RelocationTotals(0, {})
         self.functions: tuple[PatchedFunction, ...] = ()
         self._ids: dict[str, bytes | None] = {}
@@ -343,7 +354,7 @@ class _Story:
     def end(self, image: np.ndarray | None = None) -> LoadResult:
         """Return the result; the first error decides."""
         deciding = self.findings.deciding
-        placement = self.placement if self.was_placed else None
+        placement = self.trace.placement if self.trace is not None and self.was_placed else None
         build_id, depends, xen_depends = self._ids.values() if self._ids else (None, None, None)
         return LoadResult(
             file=self.file,
@@ -363,6 +374,7 @@ class _Story:
             relocations=self.relocations,
             findings=tuple(self.findings),
             image_bytes=image,
+            trace=self.trace,
         )
 
 

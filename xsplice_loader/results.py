@@ -6,7 +6,6 @@ are not UTF-8; whoever shows them escapes what his medium needs escaped.
 
 from __future__ import annotations
 
-import errno as errnos
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
+
+    from xsplice_loader.loading import LoadTrace
 
 Severity = Literal["error", "warning", "note"]
 Verdict = Literal["accepted", "refused", "crash"]
@@ -33,6 +34,18 @@ Stage = Literal[
     "permissions",
 ]
 Cause = Literal["never-placed", "addend", "absolute", "sign", "near-miss", "other-area", "far"]
+
+ERRNOS = {
+    "ENOENT": 2,
+    "ENOMEM": 12,
+    "EEXIST": 17,
+    "EINVAL": 22,
+    "ENODATA": 61,
+    "EOVERFLOW": 75,
+    "EOPNOTSUPP": 95,
+}
+"""The error numbers that an upload can give, in Xen's ABI, whatever this machine's own are (`spec/01`)."""
+ERRNO_NAMES = {number: name for name, number in ERRNOS.items()}
 
 
 class LoadError(Exception):
@@ -176,11 +189,13 @@ class LoadResult:
     findings: tuple[Finding, ...] = ()
     image_bytes: np.ndarray | None = None
     """The loaded memory from the text address, whole pages, as uint8; None unless accepted."""
+    trace: LoadTrace | None = None
+    """What the steps made, for whoever wants to look closer; None if the payload was never placed."""
 
     @property
     def errno_name(self) -> str | None:
         """The errno's name, for example `EOVERFLOW`."""
-        return None if self.errno is None else errnos.errorcode[self.errno]
+        return None if self.errno is None else ERRNO_NAMES[self.errno]
 
     @property
     def image(self) -> bytes | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno as errnos
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch import functions
 from xsplice_loader.livepatch.notes import NOTE_HEADER, BrokenNote, parse_build_id
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
+from xsplice_loader.results import ERRNOS
 from xsplice_loader.rules import content as rules
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _read_note(
     findings.add(
         malformed,
         f"{name} is no build-id note: {parsed.reason}",
-        errno=getattr(errnos, parsed.errno) if passes else None,
+        errno=ERRNOS[parsed.errno] if passes else None,
         section=name,
         index=section.index,
     )

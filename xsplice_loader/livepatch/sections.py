@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.notes import BrokenNote, parse_build_id
+from xsplice_loader.results import ERRNOS
 from xsplice_loader.rules import content as rules
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from xsplice_loader.rules import Findings
 
 XEN_DEPENDS = ".livepatch.xen_depends"
-_CODES = {"EINVAL": -22, "ENODATA": -61}
 
 
 def check_xen_build_id_early(
@@ -34,7 +34,7 @@ def check_xen_build_id_early(
         findings.add(
             rules.XEN_DEPENDS_MALFORMED,
             f"{XEN_DEPENDS} is no build-id note: {parsed.reason}",
-            words={"name": XEN_DEPENDS, "code": _CODES[parsed.errno]},
+            words={"name": XEN_DEPENDS, "code": -ERRNOS[parsed.errno]},
             section=XEN_DEPENDS,
             index=section.index,
         )
@@ -44,7 +44,7 @@ def check_xen_build_id_early(
         findings.add(
             rules.XEN_WITHOUT_BUILD_ID,
             "the hypervisor has no build-id to compare with",
-            words={"code": _CODES["ENODATA"]},
+            words={"code": -ERRNOS["ENODATA"]},
         )
     elif parsed != xen_build_id:
         findings.add(

@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xsplice_loader.memory.address_space import ADDRESS_LIMIT, ADDRESS_MASK
+from xsplice_loader.memory.address_space import ADDRESS_LIMIT
 
 if TYPE_CHECKING:
-    from xsplice_loader.memory.address_map import AddressMap
+    from xsplice_loader.memory.address_map import AddressMap, Area
     from xsplice_loader.relocation.instructions import Instruction
     from xsplice_loader.results import Cause
 
+AREA_TEXT = {"xen": "Xen's image", "payload arena": "the range for payloads", "vmap": "the ordinary vmap area"}
+AT_HOME = frozenset({"xen", "payload arena"})
+"""Areas in which a target is expected to lie."""
 INT32 = (-(1 << 31), 1 << 31)
 GIB = 1 << 30
 TIB = 1 << 40
@@ -92,9 +95,8 @@ def diagnose(
     Causes are tried in the order of contract 2; the first that holds is the cause.
     """
     value = signed(s + a - p)
-    area = areas.area_of((s + a) & ADDRESS_MASK)
-    area_name = area.name if area is not None else None
-    own = areas.area_of(p)
+    target_area, own_area = areas.area_of(s), areas.area_of(p)
+    other_area = _other_area(target_area, own_area)
     natural = instruction.natural_addend(field) if instruction is not None else None
     away = f"{size_text(value)} {'above' if value > 0 else 'below'}"
     cause: Cause
@@ -121,13 +123,21 @@ def diagnose(
             f"the payload would have to stand {size_text(overrun(value, *INT32))} "
             f"{'higher' if value > 0 else 'lower'} at least"
         )
-    elif area_name is not None and area is not own and area_name != "xen":
-        cause, hint = "other-area", f"the target lies in the {area_name}, {away} the place that refers to it"
-    else:
-        cause, hint = "far", f"the target is {away} the place that refers to it" + (
-            f", which is in the {own.name}" if own is not None else ""
+    elif other_area is not None and target_area is not None and own_area is not None:
+        cause, hint = "other-area", (
+            f"the target lies in {AREA_TEXT.get(target_area.name, f'the {target_area.name}')}, {away} the place that refers to "
+            f"it, which lies in {AREA_TEXT.get(own_area.name, f'the {own_area.name}')}"
         )
-    return Overflow(s, a, p, value, cause, area_name if cause == "other-area" else None, hint)
+    else:
+        cause, hint = "far", f"the target is {away} the place that refers to it"
+    return Overflow(s, a, p, value, cause, other_area if cause == "other-area" else None, hint)
+
+
+def _other_area(target: Area | None, own: Area | None) -> str | None:
+    """Name the area that sets target and place apart: the target's, unless that is where targets belong."""
+    if target is None or own is None or target is own:
+        return None
+    return own.name if target.name in AT_HOME else target.name
 
 
 def _fits(value: int) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno as errnos
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xsplice_loader.results import Finding, Severity, Stage
+from xsplice_loader.results import ERRNOS, Finding, Severity, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +57,7 @@ class Findings:
         `details` are the keys of `Finding`.
         """
         said = rule.words if self.release.prints_errors and not rule.crash else None
-        number = getattr(errnos, rule.errno) if rule.errno is not None and errno is None else errno
+        number = ERRNOS[rule.errno] if rule.errno is not None and errno is None else errno
         finding = Finding(
             rule=rule.id,
             severity=rule.severity,

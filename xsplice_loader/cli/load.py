@@ -1,0 +1,229 @@
+"""`xsplice-load`: load payloads, in order, on one simulated hypervisor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from xsplice_loader import __version__
+from xsplice_loader.cli.output import OutputError, emit, paint_for, write_whole
+from xsplice_loader.cli.parameters import AddressRange, PageAddress, VmapName
+
+if TYPE_CHECKING:
+    from xsplice_loader.host import Host
+    from xsplice_loader.hypervisor import Hypervisor
+    from xsplice_loader.livepatch.patching import NopTable
+    from xsplice_loader.memory.vmap import VmapCallback
+    from xsplice_loader.results import LoadResult
+
+ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
+DEFAULT_MAX_SIZE = 2 << 20
+
+EXAMPLES = """\b
+Examples:
+  xsplice-load -x xen-syms-4.17-amd64 fix.livepatch
+  xsplice-load -x /boot/xen-4.17-amd64.gz base.livepatch on-top.livepatch
+  xsplice-load --vmap default fix.livepatch        too far from Xen's text: refused
+  xsplice-load --release 4.14.0 fix.livepatch      the rules of another release
+  xsplice-load --place 0xffff82d07fe00000 fix.livepatch
+  xsplice-load --format json --relocations fix.livepatch > fix.json
+  xsplice-load --elf out fix.livepatch && objdump -d out/fix.elf
+
+Exit status: 0 every payload accepted, 1 some payload refused, 2 wrong usage or a file that cannot be read.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the options say."""
+
+    payloads: tuple[str, ...]
+    hypervisor: str | None
+    hypervisor_path: tuple[str, ...]
+    require_hypervisor: bool
+    release: str | None
+    vmap: str | VmapCallback
+    place: int | None
+    arena: tuple[int, int] | None
+    max_size: int
+    nops: NopTable
+    format: Literal["text", "json"]
+    relocations: bool
+    image: str | None
+    elf: str | None
+    output: str | None
+    verbose: bool
+    quiet: bool
+
+
+def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+    if not wanted or context.resilient_parsing:
+        return
+    import msgspec  # noqa: PLC0415 - only here
+
+    from xsplice_loader.report.document import json_schema  # noqa: PLC0415
+
+    emit(None, msgspec.json.format(msgspec.json.encode(json_schema()), indent=2) + b"\n")
+    context.exit(ACCEPTED)
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("payloads", nargs=-1, required=True, metavar="PAYLOAD...")
+@click.option("-x", "--hypervisor", metavar="FILE", help="what to load against: xen-syms, the boot image xen or xen.gz, xen.efi, or "
+              "a list of symbols; default: the build that the payload names, else a built-in model")
+@click.option("--hypervisor-path", multiple=True, metavar="DIR", help="look here first for the build that the payload names")
+@click.option("--require-hypervisor", is_flag=True, help="exit with status 2 if that build is not found")
+@click.option("--release", metavar="X.Y.Z", help="whose rules apply; default: what the image itself reports")
+@click.option("--vmap", type=VmapName(), default="xen", show_default=True, help="who finds the address: xen (next to Xen's text), "
+              "default (Xen's ordinary vmap area, too far away), or MODULE:CALLABLE, a callback (mfns, pages) -> address")
+@click.option("--place", type=PageAddress(), metavar="ADDR", help="what if it stood here: any page address")
+@click.option("--arena", type=AddressRange(), metavar="START-END", help="another range for the payloads")
+@click.option("--max-size", type=click.IntRange(0), default=DEFAULT_MAX_SIZE, metavar="BYTES",
+              help="the largest payload, 0 for no limit; Xen's own is 2 MiB")
+@click.option("--nops", type=click.Choice(["p6", "k8"]), default="p6", show_default=True, help="the processor's NOP instructions")
+@click.option("--format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="how to write the result")
+@click.option("--relocations", is_flag=True, help="list every relocation, with instruction, S, A, P and value")
+@click.option("--image", metavar="DIR", help="write the loaded memory of each accepted payload as DIR/NAME.image")
+@click.option("--elf", metavar="DIR", help="write each accepted payload as DIR/NAME.elf, for objdump, gdb and nm")
+@click.option("-o", "--output", metavar="FILE", help="write the result here instead of standard output")
+@click.option("-v", "--verbose", is_flag=True, help="also sections, and every finding")
+@click.option("-q", "--quiet", is_flag=True, help="only the verdicts")
+@click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema,
+              help="print the JSON Schema of --format json, and exit")
+@click.version_option(__version__, prog_name="xsplice-load")
+def main(**options: object) -> None:
+    """Load payloads, in order, on one simulated Xen: the verdict, errno, log line, addresses and bytes that the real one
+    gives, and why."""
+    sys.exit(run(Settings(**options)))  # type: ignore[arg-type]
+
+
+def run(settings: Settings) -> int:
+    """Carry the command out and return its exit status."""
+    if settings.verbose and settings.quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other")
+    if settings.place is not None and settings.vmap != "xen":
+        raise click.UsageError("--place and --vmap exclude each other: with --place nobody looks for an address")
+    contents = [_read(file, settings.max_size) for file in settings.payloads]
+    host = _host(settings, {file: data for file, data in zip(settings.payloads, contents, strict=True) if isinstance(data, bytes)})
+    results = [_upload(host, file, data) for file, data in zip(settings.payloads, contents, strict=True)]
+    _write_files(settings, results)
+    emit(settings.output, _render(settings, host, results))
+    return _status(results)
+
+
+def _read(file: str, max_size: int) -> bytes | OSError:
+    """Return a file's bytes, one more than allowed at most, or why it cannot be read."""
+    limit = max_size + 1 if max_size else -1
+    try:
+        if file == "-":
+            return sys.stdin.buffer.read(limit)
+        with Path(file).open("rb") as stream:
+            return stream.read(limit)
+    except OSError as error:
+        return error
+
+
+def _host(settings: Settings, payloads: dict[str, bytes]) -> Host:
+    from xsplice_loader.host import Host  # noqa: PLC0415 - numpy, which --help can do without
+    from xsplice_loader.releases import UnknownReleaseError  # noqa: PLC0415
+
+    try:
+        return Host(
+            _hypervisor(settings, payloads),
+            vmap=settings.vmap,
+            place=settings.place,
+            arena=settings.arena,
+            release=settings.release,
+            max_size=settings.max_size,
+            nops=settings.nops,
+        )
+    except UnknownReleaseError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
+    from xsplice_loader.host.choosing import ChoiceError, choose_hypervisor  # noqa: PLC0415 - numpy, as above
+    from xsplice_loader.hypervisor import Hypervisor, HypervisorFileError  # noqa: PLC0415
+
+    try:
+        if settings.hypervisor is not None:
+            return Hypervisor.open(settings.hypervisor, settings.release)
+        return choose_hypervisor(
+            payloads,
+            directories=settings.hypervisor_path,
+            release=settings.release,
+            require=settings.require_hypervisor,
+        )
+    except (ChoiceError, HypervisorFileError) as error:
+        raise click.UsageError(_safe(str(error))) from None
+
+
+def _upload(host: Host, file: str, data: bytes | OSError) -> LoadResult:
+    from xsplice_loader.api import name_of, unreadable  # noqa: PLC0415 - numpy, as above
+
+    shown = _as_text(file)
+    if isinstance(data, OSError):
+        return unreadable(shown, data)
+    return host.upload(name_of(shown), data, file=shown)
+
+
+def _as_text(file: str) -> str:
+    """Return a file name as text, with `\\xNN` for bytes that are not UTF-8."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
+
+
+def _safe(text: str) -> str:
+    from xsplice_loader.report.escaping import for_terminal  # noqa: PLC0415 - only for messages
+
+    return for_terminal(_as_text(text))
+
+
+def _render(settings: Settings, host: Host, results: list[LoadResult]) -> bytes:
+    from xsplice_loader.relocation.listing import list_relocations  # noqa: PLC0415 - numpy, as above
+
+    items = [
+        list(list_relocations(result.trace, host.state.release)) if settings.relocations and result.trace else None
+        for result in results
+    ]
+    if settings.format == "json":
+        from xsplice_loader.report.document import document, encode  # noqa: PLC0415 - only for JSON
+
+        return encode(document(host, results, [([] if settings.relocations and i is None else i) for i in items]))
+    from xsplice_loader.report.text import load_report  # noqa: PLC0415 - only for text
+
+    verbosity = -1 if settings.quiet else int(settings.verbose)
+    lines = load_report(host, results, items, verbosity=verbosity, paint=paint_for(settings.output))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _write_files(settings: Settings, results: list[LoadResult]) -> None:
+    accepted = [result for result in results if result.accepted]
+    if settings.image is not None:
+        for result in accepted:
+            write_whole(_path_in(settings.image, result.name, "image"), result.image or b"")
+    if settings.elf is not None:
+        from xsplice_loader.report.elf_file import elf_file  # noqa: PLC0415 - only for --elf
+
+        for result in accepted:
+            if result.trace is not None:
+                write_whole(_path_in(settings.elf, result.name, "elf"), elf_file(result.trace))
+
+
+def _path_in(directory: str, name: str, extension: str) -> Path:
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{_safe(directory)} cannot be made: {error.strerror or error}") from None
+    return folder / f"{name}.{extension}"
+
+
+def _status(results: list[LoadResult]) -> int:
+    if any(result.verdict is None for result in results):
+        return UNUSABLE
+    return ACCEPTED if all(result.accepted for result in results) else REFUSED

@@ -1,0 +1,99 @@
+"""Where results go: standard output, or files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xsplice_loader.report.text import Paint
+
+_COLOURS = {
+    "accepted": {"fg": "green", "bold": True},
+    "refused": {"fg": "red", "bold": True},
+    "warning": {"fg": "yellow"},
+    "note": {"fg": "cyan"},
+    "quiet": {"dim": True},
+    "strong": {"bold": True},
+}
+
+
+class OutputError(click.ClickException):
+    """A result could not be written."""
+
+    exit_code = 2
+
+
+def write_whole(path: str | os.PathLike[str], contents: bytes) -> None:
+    """Write a file under a temporary name beside it, then give it its name: whole, or not at all.
+
+    What is not an ordinary file (`/dev/null`, a pipe) is written to directly.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    target = Path(path)
+    try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(contents)
+            return
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".xsplice-", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(contents)
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+            Path(temporary).replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def emit(output: str | None, contents: bytes) -> None:
+    """Write a result to the file `output`, or to standard output."""
+    if output is not None and output != "-":
+        write_whole(output, contents)
+        return
+    try:
+        sys.stdout.buffer.write(contents)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # The reader has seen enough; Python must not try to flush the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written: {error.strerror or error}") from None
+
+
+def paint_for(output: str | None) -> Paint:
+    """Return colours for a terminal, and none for files, pipes, and people who set NO_COLOR."""
+    from xsplice_loader.report.text import plain  # noqa: PLC0415 - not for --help
+
+    if output not in (None, "-") or "NO_COLOR" in os.environ or not sys.stdout.isatty():
+        return plain
+    return lambda text, role: click.style(text, **_COLOURS[role])  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def no_traceback() -> Iterator[None]:
+    """Turn an interrupt into the status that a shell expects of one."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(130)

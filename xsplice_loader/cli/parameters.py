@@ -1,0 +1,97 @@
+"""Types of command-line values."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from xsplice_loader.memory.vmap import VmapCallback
+
+PAGE_SIZE = 4096
+ADDRESS_LIMIT = 1 << 64
+_HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
+
+
+def _address(text: str) -> int:
+    if not _HEX.fullmatch(text):
+        raise ValueError(f"{text!r} is not an address; expected 0x and up to 16 hex digits")
+    return int(text, 16)
+
+
+class PageAddress(click.ParamType):
+    """An address that begins a page."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+        """Return the address."""
+        if isinstance(value, int):
+            return value
+        try:
+            address = _address(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if address % PAGE_SIZE:
+            self.fail(f"{value} does not begin a page: pages are multiples of {PAGE_SIZE:#x}", param, ctx)
+        return address
+
+
+class AddressRange(click.ParamType):
+    """`START-END`, page addresses, half open."""
+
+    name = "start-end"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: ANN401
+        """Return start and end."""
+        if isinstance(value, tuple):
+            return value
+        start_text, separator, end_text = value.partition("-")
+        if not separator:
+            self.fail(f"{value!r} is not a range; expected 0x…-0x…", param, ctx)
+        page = PageAddress()
+        end = ADDRESS_LIMIT if end_text.lower() == "0x10000000000000000" else page.convert(end_text, param, ctx)
+        start = page.convert(start_text, param, ctx)
+        if not start < end:
+            self.fail(f"the range {value} is empty: it ends at or before its start", param, ctx)
+        return start, end
+
+
+class VmapName(click.ParamType):
+    """A finder of addresses by name, or `MODULE:CALLABLE`."""
+
+    name = "name"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None  # noqa: ANN401
+    ) -> str | VmapCallback:
+        """Return the name, or the callable."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        if ":" not in value:
+            return self._known(value, param, ctx)
+        module_name, _, attribute = value.partition(":")
+        # Like `python -m`: modules of the directory that the command was started in are found.
+        sys.path.insert(0, "")
+        try:
+            target: Any = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                target = getattr(target, part)
+        except Exception as error:  # noqa: BLE001 - a module of the user's may raise anything
+            self.fail(f"{value}: {type(error).__name__}: {error}", param, ctx)
+        finally:
+            sys.path.remove("")
+        if not callable(target):
+            self.fail(f"{value} is not callable; expected a function (mfns, pages) -> address or None", param, ctx)
+        return target  # type: ignore[no-any-return]
+
+    def _known(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from xsplice_loader.host import VMAPS  # noqa: PLC0415 - not for --help
+
+        if value not in VMAPS:
+            self.fail(f"{value!r} is none of {', '.join(VMAPS)}, and no MODULE:CALLABLE", param, ctx)
+        return value

@@ -1,0 +1,316 @@
+"""`xsplice-load --format json`: the document, its schema, and how results become one (contract 2).
+
+The order of the fields here is the order of the keys. Addresses and whatever else can exceed 2^53 are strings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from xsplice_loader.results import ERRNO_NAMES, Cause, Severity, Stage, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from xsplice_loader.host import Host
+    from xsplice_loader.results import Finding, LoadResult, Region, Relocation
+
+SCHEMA = "xsplice-load/1"
+
+
+class Range(msgspec.Struct, frozen=True):
+    """A range of addresses, half open."""
+
+    start: str
+    end: str
+
+
+class HypervisorEntry(msgspec.Struct, frozen=True):
+    """What the payloads were loaded against."""
+
+    file: str
+    release: str
+    build_id: str | None
+    text: Range
+    arena: Range
+    symbols: int
+    built_in: bool
+    assumed: bool
+
+
+class Errno(msgspec.Struct, frozen=True):
+    """An error number, positive, with its name."""
+
+    number: int
+    name: str
+
+
+class RegionEntry(msgspec.Struct, frozen=True):
+    """One of a payload's three regions."""
+
+    address: str
+    size: int
+    pages: int
+
+
+class Regions(msgspec.Struct, frozen=True):
+    """Always all three; an empty one has the address of the next."""
+
+    text: RegionEntry
+    rw: RegionEntry
+    ro: RegionEntry
+
+
+class SectionEntry(msgspec.Struct, frozen=True):
+    """A placed section."""
+
+    index: int
+    name: str
+    region: str
+    address: str
+    size: int
+
+
+class FunctionRow(msgspec.Struct, frozen=True):
+    """One entry of the function table."""
+
+    name: str
+    old_addr: str
+    new_addr: str
+    old_size: int
+    new_size: int
+    patch_offset: int
+    before: str | None
+    patched: str | None
+
+
+class RelocationItem(msgspec.Struct, frozen=True):
+    """One relocation, with `--relocations`."""
+
+    section: str
+    index: int
+    offset: int
+    type: str
+    symbol: str
+    s: str
+    a: str
+    p: str
+    value: str | None
+    applied: bool
+    instruction: str | None
+
+
+class Relocations(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many relocations there are; each of them only on request."""
+
+    total: int
+    by_type: dict[str, int]
+    items: list[RelocationItem] | msgspec.UnsetType = msgspec.UNSET
+
+
+class FindingEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One finding; keys that do not apply are left out."""
+
+    rule: str
+    severity: Severity
+    message: str
+    section: str | None = None
+    index: int | None = None
+    offset: int | None = None
+    symbol: str | None = None
+    type: str | None = None
+    s: str | None = None
+    a: str | None = None
+    p: str | None = None
+    value: str | None = None
+    bits: int | None = None
+    range: tuple[str, str] | None = None
+    overrun: str | None = None
+    cause: Cause | None = None
+    lands_at: str | None = None
+    instruction: str | None = None
+    hint: str | None = None
+    area: str | None = None
+    stage: Stage | None = None
+    errno: Errno | None = None
+    xen_message: str | None = None
+
+
+class PayloadEntry(msgspec.Struct, frozen=True):
+    """One upload."""
+
+    file: str
+    name: str
+    verdict: Verdict | None
+    errno: Errno | None
+    stage: Stage | None
+    rule: str | None
+    xen_message: str | None
+    build_id: str | None
+    depends: str | None
+    xen_depends: str | None
+    regions: Regions | None
+    pages: int
+    sections: list[SectionEntry]
+    funcs: list[FunctionRow]
+    relocations: Relocations
+    window: None
+    image_sha256: str | None
+    findings: list[FindingEntry]
+
+
+class Document(msgspec.Struct, frozen=True):
+    """What `xsplice-load --format json` writes."""
+
+    schema: Literal["xsplice-load/1"]
+    hypervisor: HypervisorEntry
+    payloads: list[PayloadEntry]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema that every document is valid against. Readers are to ignore unknown keys."""
+    schema = msgspec.json.schema(Document)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
+
+
+def document(
+    host: Host, results: Sequence[LoadResult], relocations: Sequence[Iterable[Relocation] | None]
+) -> Document:
+    """Return the document for some uploads; `relocations` has a list for each, or None where none is asked for."""
+    hypervisor = host.hypervisor
+    return Document(
+        schema=SCHEMA,
+        hypervisor=HypervisorEntry(
+            file=hypervisor.file,
+            release=host.state.release.name,
+            build_id=_hex(hypervisor.build_id),
+            text=Range(address(hypervisor.text_start), address(hypervisor.text_end)),
+            arena=Range(address(hypervisor.arena_start), address(hypervisor.arena_end)),
+            symbols=len(hypervisor.symbols),
+            built_in=hypervisor.built_in,
+            assumed=hypervisor.assumed,
+        ),
+        payloads=[_payload(result, items) for result, items in zip(results, relocations, strict=True)],
+    )
+
+
+def encode(document: Document) -> bytes:
+    """Return a document as indented UTF-8 JSON with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def address(value: int) -> str:
+    """Return an address as 16 hex digits with 0x."""
+    return f"{value:#018x}"
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
+
+
+def _maybe_address(value: int | None) -> str | None:
+    return None if value is None else address(value)
+
+
+def _maybe_decimal(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _errno(number: int | None) -> Errno | None:
+    if number is None:
+        return None
+    return Errno(number, ERRNO_NAMES[number])
+
+
+def _region(region: Region) -> RegionEntry:
+    return RegionEntry(address(region.address), region.size, region.pages)
+
+
+def _payload(result: LoadResult, items: Iterable[Relocation] | None) -> PayloadEntry:
+    image = result.image_bytes
+    return PayloadEntry(
+        file=result.file,
+        name=result.name,
+        verdict=result.verdict,
+        errno=_errno(result.errno),
+        stage=result.stage,
+        rule=result.rule,
+        xen_message=result.xen_message,
+        build_id=_hex(result.build_id),
+        depends=_hex(result.depends),
+        xen_depends=_hex(result.xen_depends),
+        regions=Regions(*map(_region, result.regions)) if result.regions is not None else None,
+        pages=result.pages,
+        sections=[
+            SectionEntry(section.index, section.name, section.region, address(section.address), section.size)
+            for section in result.sections
+        ],
+        funcs=[
+            FunctionRow(
+                function.name,
+                address(function.old_addr),
+                address(function.new_addr),
+                function.old_size,
+                function.new_size,
+                function.patch_offset,
+                _hex(function.before),
+                _hex(function.patched),
+            )
+            for function in result.funcs
+        ],
+        relocations=Relocations(
+            result.relocations.total,
+            result.relocations.by_type,
+            msgspec.UNSET if items is None else [_relocation(item) for item in items],
+        ),
+        window=None,
+        image_sha256=None if image is None else hashlib.sha256(image).hexdigest(),
+        findings=[_finding(finding) for finding in result.findings],
+    )
+
+
+def _relocation(item: Relocation) -> RelocationItem:
+    return RelocationItem(
+        item.section,
+        item.index,
+        item.offset,
+        item.type,
+        item.symbol,
+        address(item.s),
+        str(item.a),
+        address(item.p),
+        _maybe_decimal(item.value),
+        item.applied,
+        item.instruction,
+    )
+
+
+def _finding(finding: Finding) -> FindingEntry:
+    return FindingEntry(
+        rule=finding.rule,
+        severity=finding.severity,
+        message=finding.message,
+        section=finding.section,
+        index=finding.index,
+        offset=finding.offset,
+        symbol=finding.symbol,
+        type=finding.type,
+        s=_maybe_address(finding.s),
+        a=_maybe_decimal(finding.a),
+        p=_maybe_address(finding.p),
+        value=_maybe_decimal(finding.value),
+        bits=finding.bits,
+        range=None if finding.range is None else (str(finding.range[0]), str(finding.range[1])),
+        overrun=_maybe_decimal(finding.overrun),
+        cause=finding.cause,
+        lands_at=_maybe_address(finding.lands_at),
+        instruction=finding.instruction,
+        hint=finding.hint,
+        area=finding.area,
+        stage=finding.stage,
+        errno=_errno(finding.errno),
+        xen_message=finding.xen_message,
+    )

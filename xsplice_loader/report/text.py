@@ -1,0 +1,181 @@
+"""`xsplice-load`'s text: the verdict first, then what a person asks next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from xsplice_loader.relocation.diagnosis import size_text
+from xsplice_loader.report.escaping import for_terminal
+from xsplice_loader.report.reach import reach_bar
+
+if TYPE_CHECKING:
+    from xsplice_loader.host import Host
+    from xsplice_loader.results import Finding, LoadResult, PatchedFunction, Relocation
+
+Paint = Callable[[str, str], str]
+"""`paint(text, role)`: colours for a terminal. Roles are those of `ROLES`."""
+ROLES = ("accepted", "refused", "warning", "note", "quiet", "strong")
+
+SHOWN_FINDINGS = 20
+"""Findings of one payload that are shown without -v."""
+
+
+def plain(text: str, role: str) -> str:
+    """Paint nothing."""
+    del role
+    return text
+
+
+def load_report(
+    host: Host,
+    results: Sequence[LoadResult],
+    relocations: Sequence[Iterable[Relocation] | None],
+    *,
+    verbosity: int,
+    paint: Paint,
+) -> Iterator[str]:
+    """Yield the lines of the report. `verbosity`: -1 verdicts only, 0 ordinary, 1 everything."""
+    if host.hypervisor.assumed:
+        yield paint(
+            "assumed hypervisor: the build that these payloads name is not at hand, so its symbols are taken to lie in Xen's "
+            "image, and build-ids and old bytes are not compared",
+            "warning",
+        )
+    if verbosity >= 0:
+        yield _hypervisor_line(host)
+    for result, items in zip(results, relocations, strict=True):
+        if verbosity >= 0:
+            yield ""
+        yield from _payload(result, items, verbosity, paint)
+
+
+def _hypervisor_line(host: Host) -> str:
+    hypervisor = host.hypervisor
+    build_id = hypervisor.build_id.hex() if hypervisor.build_id is not None else "no build-id"
+    file = "built-in model" if hypervisor.built_in else for_terminal(hypervisor.file)
+    rules = host.state.release
+    shown_rules = f"rules of {rules.name}" if rules.name != hypervisor.release.name else f"Xen {rules.name}"
+    return (
+        f"hypervisor {file}: {shown_rules}, {build_id}, payloads go to "
+        f"{hypervisor.arena_start:#018x}-{hypervisor.arena_end:#018x}"
+    )
+
+
+def _payload(
+    result: LoadResult, items: Iterable[Relocation] | None, verbosity: int, paint: Paint
+) -> Iterator[str]:
+    yield from _verdict(result, paint)
+    if verbosity < 0:
+        return
+    if result.regions is not None:
+        yield from _regions(result, paint)
+        if verbosity > 0:
+            yield from _sections(result, paint)
+        yield from _functions(result.funcs, paint)
+    if result.relocations.total:
+        by_type = ", ".join(f"{count} {name}" for name, count in result.relocations.by_type.items())
+        yield f"  relocations {result.relocations.total}: {by_type}"
+    if items is not None:
+        yield from _relocations(items, paint)
+    yield from _findings(result.findings, verbosity, paint)
+
+
+def _verdict(result: LoadResult, paint: Paint) -> Iterator[str]:
+    name = for_terminal(result.file)
+    if result.verdict is None:
+        yield f"{name}: {paint('cannot be read', 'refused')}"
+    elif result.verdict == "accepted":
+        warnings = sum(finding.severity == "warning" for finding in result.findings)
+        after = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
+        yield f"{name}: {paint('accepted', 'accepted')}{after}"
+    elif result.verdict == "crash":
+        yield f"{name}: {paint('would crash Xen', 'refused')} [{result.rule}]"
+    else:
+        where = f" at {result.stage}" if result.stage is not None else ""
+        yield f"{name}: {paint('refused', 'refused')}, {result.errno_name} ({result.errno}){where} [{result.rule}]"
+        if result.xen_message is None:
+            yield paint("  Xen says nothing more", "quiet")
+        for line in (result.xen_message or "").splitlines():
+            yield f"  Xen logs: {for_terminal(line)}"
+
+
+def _regions(result: LoadResult, paint: Paint) -> Iterator[str]:
+    yield paint(f"  {'region':7}{'address':20}{'pages':>5}  {'bytes':>9}  access", "quiet")
+    for region in result.regions or ():
+        yield f"  {region.name:7}{region.address:#018x}  {region.pages:>5}  {region.size:#9x}  {region.permissions}"
+
+
+def _sections(result: LoadResult, paint: Paint) -> Iterator[str]:
+    yield paint(f"  {'section':8}{'address':20}{'bytes':>9}  {'in':5}name", "quiet")
+    for section in result.sections:
+        yield (
+            f"  {section.index:<8}{section.address:#018x}  {section.size:#9x}  {section.region:5}{for_terminal(section.name)}"
+        )
+
+
+def _functions(functions: Sequence[PatchedFunction], paint: Paint) -> Iterator[str]:
+    if functions:
+        yield paint("  patched when applied", "quiet")
+    for function in functions:
+        name = for_terminal(function.name)
+        if function.new_addr:
+            what = f"jumps to {function.new_addr:#018x}"
+        else:
+            what = f"gets {function.new_size} bytes of NOPs"
+        behind = ", behind its ENDBR64" if function.patch_offset else ""
+        yield f"    {name} at {function.old_addr:#018x} ({function.old_size} bytes) {what}{behind}"
+        if function.before is not None and function.patched is not None:
+            yield from _changed_bytes(function.before, function.patched, paint)
+
+
+def _changed_bytes(before: bytes, patched: bytes, paint: Paint) -> Iterator[str]:
+    """Show the first 16 bytes, as they are and as they would be, the changed ones painted."""
+    old = [f"{byte:02x}" for byte in before[:16]]
+    new = [
+        paint(f"{after:02x}", "strong") if after != was else f"{after:02x}"
+        for was, after in zip(before[:16], patched[:16], strict=True)
+    ]
+    yield paint(f"      before  {' '.join(old)}", "quiet")
+    yield f"      after   {' '.join(new)}"
+
+
+def _relocations(items: Iterable[Relocation], paint: Paint) -> Iterator[str]:
+    for item in items:
+        outcome = "" if item.applied else paint("  not applied", "refused")
+        value = "nothing stored" if item.value is None else f"value {item.value:#x}"
+        section, symbol = for_terminal(item.section), for_terminal(item.symbol)
+        yield f"    {section}:{item.index} +{item.offset:#x} {item.type} {symbol}{outcome}"
+        yield paint(f"      S {item.s:#018x}  A {item.a}  P {item.p:#018x}  {value}", "quiet")
+        if item.instruction is not None:
+            yield f"      {for_terminal(item.instruction)}"
+
+
+def _findings(findings: Sequence[Finding], verbosity: int, paint: Paint) -> Iterator[str]:
+    shown = findings if verbosity > 0 else findings[:SHOWN_FINDINGS]
+    for finding in shown:
+        yield from _finding(finding, paint)
+    if len(shown) < len(findings):
+        yield f"  … and {len(findings) - len(shown)} more findings; -v shows them all"
+
+
+def _finding(finding: Finding, paint: Paint) -> Iterator[str]:
+    role = {"error": "refused", "warning": "warning", "note": "note"}[finding.severity]
+    where = ""
+    if finding.section is not None and finding.offset is not None:
+        where = f" {for_terminal(finding.section)}+{finding.offset:#x}"
+    yield f"  {paint(finding.severity, role)} {finding.rule}{where}: {for_terminal(finding.message)}"
+    if finding.instruction is not None:
+        yield f"      {paint(for_terminal(finding.instruction), 'strong')}"
+    if finding.s is not None and finding.p is not None and finding.a is not None and finding.value is not None:
+        sign, addend = ("+", finding.a) if finding.a >= 0 else ("-", -finding.a)
+        yield f"      S + A - P = {finding.s:#x} {sign} {addend:#x} - {finding.p:#x} = {finding.value:#x}"
+    if finding.value is not None and finding.range is not None:
+        yield f"      {reach_bar(finding.value)}"
+        yield (
+            f"      needs {finding.bits} signed bits, the field has 32; {size_text(finding.overrun or 0)} too far"
+            + (f"; cut to 32 bits it would land at {finding.lands_at:#018x}" if finding.lands_at is not None else "")
+        )
+    if finding.hint is not None:
+        cause = f"{finding.cause}: " if finding.cause is not None else ""
+        yield f"      {cause}{for_terminal(finding.hint)}"
