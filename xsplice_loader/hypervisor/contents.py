@@ -1,0 +1,158 @@
+"""A hypervisor file's bytes, and the pieces of Xen's image that they are."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import sys
+import zlib
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+UNPACKED_LIMIT = 256 << 20
+"""Bytes that a gzipped or piped file may come to; `xen-syms` with debug information is a tenth of it."""
+GZIP_MAGIC = b"\x1f\x8b"
+_FIRST_STEP = 1 << 12
+_STEP = 1 << 20
+"""Bytes unpacked at a time. The first steps are short, so that a file of many tiny members costs no more."""
+
+Form = Literal["xen-syms", "boot image", "xen.efi"]
+
+
+class HypervisorFileError(ValueError):
+    """A file cannot serve as hypervisor; the message names it and says why."""
+
+
+class FormError(ValueError):
+    """What is wrong with a file's content. Whoever opened the file adds its name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Bytes of the image at consecutive offsets from XEN_VIRT_START: `data`, then zeros up to `size`."""
+
+    offset: int
+    size: int
+    data: memoryview
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last byte."""
+        return self.offset + self.size
+
+
+class Pieces:
+    """The bytes of an image that are known, by offset from XEN_VIRT_START."""
+
+    __slots__ = ("_offsets", "pieces")
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self.pieces = tuple(sorted((piece for piece in pieces if piece.size), key=lambda piece: piece.offset))
+        self._offsets = [piece.offset for piece in self.pieces]
+        for below, above in zip(self.pieces, self.pieces[1:], strict=False):
+            if below.end > above.offset:
+                raise FormError(f"damaged: two parts of the image both claim the bytes at +{above.offset:#x}")
+
+    def __bool__(self) -> bool:
+        return bool(self.pieces)
+
+    def read(self, offset: int, size: int) -> bytes | None:
+        """Return `size` bytes at `offset`; None unless all of them are known."""
+        if size < 0 or not self.pieces:
+            return None
+        parts = []
+        index = bisect_right(self._offsets, offset) - 1
+        while size > 0:
+            if not 0 <= index < len(self.pieces):
+                return None
+            piece = self.pieces[index]
+            skip = offset - piece.offset
+            length = min(size, piece.size - skip)
+            if skip < 0 or length <= 0:
+                return None
+            parts.append(piece.data[skip : skip + length].tobytes().ljust(length, b"\0"))
+            offset, size, index = offset + length, size - length, index + 1
+        return b"".join(parts)
+
+
+def read_contents(path: str | os.PathLike[str]) -> memoryview:
+    """Return a file's content, unpacked if it is gzipped; `-` is standard input.
+
+    Regular files are mapped, not read. Pipes are read, up to `UNPACKED_LIMIT` bytes.
+
+    Raises:
+        FormError: the file is empty, no file, or too large once unpacked.
+        OSError: it cannot be opened or read.
+
+    """
+    if os.fspath(path) == "-":
+        return _unpacked(memoryview(_bounded(sys.stdin.buffer.read(UNPACKED_LIMIT + 1))))
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return _unpacked(memoryview(_bounded(file.read(UNPACKED_LIMIT + 1))))
+        if status.st_size == 0:
+            raise FormError("is empty")
+        return _unpacked(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
+def part(data: memoryview, offset: int, size: int, what: str) -> memoryview:
+    """Return `size` bytes at `offset` of a file.
+
+    Raises:
+        FormError: the file ends before; `what` tells what should have been there.
+
+    """
+    if offset < 0 or size < 0 or offset + size > len(data):
+        raise FormError(
+            f"truncated or damaged: {what} should be {size} bytes at offset {offset:#x},"
+            f" but the file has {len(data)} bytes"
+        )
+    return data[offset : offset + size]
+
+
+def _bounded(data: bytes) -> bytes:
+    if not data:
+        raise FormError("is empty")
+    if len(data) > UNPACKED_LIMIT:
+        raise FormError(f"is larger than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is")
+    return data
+
+
+def _unpacked(data: memoryview) -> memoryview:
+    if data[:2] != GZIP_MAGIC:
+        return data
+    unpacked = bytearray()
+    position = 0
+    while data[position : position + 2] == GZIP_MAGIC:
+        position = _append_member(data, position, unpacked)
+    if not unpacked:
+        raise FormError("is a gzip file of nothing")
+    return memoryview(unpacked).toreadonly()
+
+
+def _append_member(packed: memoryview, position: int, unpacked: bytearray) -> int:
+    """Append what the gzip member at `position` holds; return the position behind it."""
+    inflate = zlib.decompressobj(wbits=31)
+    step = _FIRST_STEP
+    pending = b""
+    while not inflate.eof:
+        if not pending:
+            pending = bytes(packed[position : position + step])
+            position += len(pending)
+            step = min(2 * step, _STEP)
+            if not pending:
+                raise FormError("truncated: the gzip data end too early; fetch the file again")
+        try:
+            unpacked += inflate.decompress(pending, _STEP)
+        except zlib.error as error:
+            raise FormError(f"damaged: gzip data that cannot be unpacked ({error}); fetch it again") from None
+        if len(unpacked) > UNPACKED_LIMIT:
+            raise FormError(f"unpacks to more than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is that large")
+        pending = inflate.unconsumed_tail
+    return position - len(inflate.unused_data)

@@ -1,0 +1,207 @@
+"""`Hypervisor`: one Xen, read from whichever file of it is at hand."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xsplice_loader.hypervisor.contents import FormError, HypervisorFileError, Pieces, read_contents
+from xsplice_loader.hypervisor.forms import read_form
+from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
+from xsplice_loader.releases import GIB, NEWEST, Release, release
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xsplice_loader.hypervisor.forms import Found
+    from xsplice_loader.hypervisor.symbols import SymbolTable
+
+MODEL = Path(__file__).with_name("model.elf")
+_TWO_MIB = 2 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hypervisor:
+    """What payloads are loaded against. Addresses are unsigned; ranges are half open."""
+
+    file: str
+    release: Release
+    """Whose rules apply."""
+    build_id: bytes | None
+    text_start: int
+    text_end: int
+    image_start: int
+    image_end: int
+    arena_start: int
+    """The range that payloads may be placed in."""
+    arena_end: int
+    symbols: SymbolTable
+    areas: AddressMap
+    built_in: bool = False
+    assumed: bool = False
+    assumptions: tuple[str, ...] = ()
+    """A sentence for each thing that the file lacks, and what is taken instead; empty for whole files."""
+    _xen_virt_start: int = field(default=0, repr=False)
+    _pieces: Pieces = field(default_factory=lambda: Pieces(()), repr=False)
+    _release_was_asked_for: bool = field(default=False, repr=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], release: str | None = None) -> Hypervisor:
+        """Read a hypervisor file of any form, gzipped or not; `-` is standard input.
+
+        `release` (`X.Y.Z`) replaces the rules that the image's own release has, not its addresses.
+
+        Raises:
+            HypervisorFileError: the file cannot be read, is damaged, or is no hypervisor.
+            UnknownReleaseError: `release` is none.
+
+        """
+        return cls._open(path, os.fspath(path), release, built_in=False)
+
+    @classmethod
+    def model(cls, release: str | None = None) -> Hypervisor:
+        """Return the model hypervisor that comes with the package."""
+        return cls._open(MODEL, "<model>", release, built_in=True)
+
+    @classmethod
+    def find(
+        cls, build_id: bytes, directories: Sequence[str | os.PathLike[str]] = (), release: str | None = None
+    ) -> Hypervisor | None:
+        """Return the hypervisor that has a build-id, from `directories` or the system's places, or None."""
+        from xsplice_loader.hypervisor.search import files_with_build_id  # noqa: PLC0415  (seldom wanted)
+
+        for path in files_with_build_id(build_id, directories):
+            try:
+                return cls.open(path, release)
+            except HypervisorFileError:
+                continue
+        return None
+
+    def assume(self) -> Hypervisor:
+        """Return a copy that stands for an unknown hypervisor.
+
+        It has the newest release's rules unless others were asked for, and its payload range ends where
+        that of a default build does.
+        """
+        rules = self.release if self._release_was_asked_for else NEWEST
+        arena_end = default_arena_end(rules, self._xen_virt_start)
+        return replace(self, assumed=True, release=rules)._with_arena(self.arena_start, arena_end)
+
+    def with_arena(self, start: int, end: int) -> Hypervisor:
+        """Return a copy with another range for payloads.
+
+        Raises:
+            ValueError: the range is empty, or not of whole pages.
+
+        """
+        if not 0 <= start < end <= 1 << 64 or start % 4096 or end % 4096:
+            raise ValueError(f"the payload range {start:#x}-{end:#x} is empty, or not of whole pages")
+        return self._with_arena(start, end)
+
+    def read(self, address: int, size: int) -> bytes | None:
+        """Return `size` bytes of the image as it starts; None unless the file holds all of them.
+
+        .bss reads as zeros.
+        """
+        if address + size > self.image_end:
+            return None
+        return self._pieces.read(address - self._xen_virt_start, size)
+
+    def _with_arena(self, start: int, end: int) -> Hypervisor:
+        areas = address_map(
+            self.release,
+            text_start=self.text_start,
+            image_end=self.image_end,
+            arena_start=start,
+            arena_end=end,
+        )
+        return replace(self, arena_start=start, arena_end=end, areas=areas)
+
+    @classmethod
+    def _open(
+        cls, path: str | os.PathLike[str], name: str, asked: str | None, *, built_in: bool
+    ) -> Hypervisor:
+        rules = None if asked is None else release(asked)
+        try:
+            return _hypervisor(name, read_form(read_contents(path)), rules, built_in=built_in)
+        except FormError as error:
+            raise HypervisorFileError(f"{name}: {error}") from None
+        except OSError as error:
+            raise HypervisorFileError(f"{name}: cannot be read: {error.strerror or error}") from None
+
+
+def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: bool) -> Hypervisor:
+    symbols = found.symbols
+    lacks = list(found.lacks)
+    if found.reported is None and asked is None:
+        lacks.append(f"The file does not say which release it is: the rules of {NEWEST} are taken.")
+    # Addresses follow the release that the image is; what was asked for counts only where it does not say.
+    own = found.reported or asked or NEWEST
+    text_start = _first_of(symbols, b"_stext", b"_start", b"start")
+    if text_start is None:
+        text_start = int(symbols.addresses[0])
+        lacks.append(f"The symbol _stext is missing: the text is taken to start at {text_start:#x}.")
+    image_end, arena_start = _ends_of_image(symbols, own, lacks)
+    arena_end = found.reported_arena_end
+    if arena_end is None or not arena_start < arena_end <= found.xen_virt_start + GIB:
+        arena_end = default_arena_end(own, found.xen_virt_start)
+        lacks.append(f"The payload range is taken to end at {arena_end:#x}, as in a default build.")
+    if not text_start < image_end <= arena_start < arena_end:
+        raise FormError(
+            f"damaged, or no Xen: its text starts at {text_start:#x} and its image ends at {image_end:#x},"
+            f" which leaves no room for payloads below {arena_end:#x}"
+        )
+    text_end = symbols.address_of(b"_etext")
+    if text_end is None:
+        text_end = image_end
+        lacks.append("The symbol _etext is missing: all of the image is taken as text.")
+    rules = asked or own
+    return Hypervisor(
+        file=name,
+        release=rules,
+        build_id=found.build_id,
+        text_start=text_start,
+        text_end=text_end,
+        image_start=text_start,
+        image_end=image_end,
+        arena_start=arena_start,
+        arena_end=arena_end,
+        symbols=symbols,
+        areas=address_map(
+            rules, text_start=text_start, image_end=image_end, arena_start=arena_start, arena_end=arena_end
+        ),
+        built_in=built_in,
+        # What the model lacks, it lacks by design: it stands for a default build.
+        assumptions=() if built_in else tuple(lacks),
+        _xen_virt_start=found.xen_virt_start,
+        _pieces=found.pieces,
+        _release_was_asked_for=asked is not None,
+    )
+
+
+def _ends_of_image(symbols: SymbolTable, own: Release, lacks: list[str]) -> tuple[int, int]:
+    """Return where the mapped image ends, and where the payload range starts (`spec/02 §8.2`)."""
+    end = symbols.address_of(b"_end")
+    mapped_end = symbols.address_of(b"__2M_rwdata_end")
+    if end is None:
+        end = int(symbols.addresses[-1]) + 1
+        arena_start = _rounded_up(end, _TWO_MIB)
+        lacks.append(f"The symbol _end is missing: the payload range is taken to start at {arena_start:#x}.")
+        return end, arena_start
+    if not own.arena_starts_at_rwdata_end:
+        arena_start = _rounded_up(end, _TWO_MIB)
+        return min(mapped_end or end, arena_start), arena_start
+    if mapped_end is None:
+        mapped_end = _rounded_up(end, 4096)
+        lacks.append(f"The symbol __2M_rwdata_end is missing: {mapped_end:#x} is taken, the page after _end.")
+    return mapped_end, mapped_end
+
+
+def _first_of(symbols: SymbolTable, *names: bytes) -> int | None:
+    return next((address for name in names if (address := symbols.address_of(name)) is not None), None)
+
+
+def _rounded_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
