@@ -57,7 +57,9 @@ class Record:
     def image(self) -> bytes | None:
         if self.placed is None:
             return None
-        return gzip.decompress((DATA / f"real-xen-{self.release}" / "images" / f"{self.placed['image']}.gz").read_bytes())
+        return gzip.decompress(
+            (DATA / f"real-xen-{self.release}" / "images" / f"{self.placed['image']}.gz").read_bytes()
+        )
 
 
 def _read(release: str, file: str, payloads: str) -> tuple[Record, ...]:

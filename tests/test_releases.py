@@ -6,10 +6,23 @@ import pytest
 
 from xsplice_loader.releases import ENDBR64, ENDBR64_POISON, UnknownReleaseError, release
 
-TABLE = {
+TABLE: dict[str, list[object]] = {
     # columns of spec/06 §2
-    "releases": ["4.7.0", "4.8.0", "4.11.0", "4.13.0", "4.14.0", "4.14.5", "4.17.0", "4.17.4", "4.18.0", "4.19.0", "4.19.1",
-                 "4.20.0", "4.21.0"],
+    "releases": [
+        "4.7.0",
+        "4.8.0",
+        "4.11.0",
+        "4.13.0",
+        "4.14.0",
+        "4.14.5",
+        "4.17.0",
+        "4.17.4",
+        "4.18.0",
+        "4.19.0",
+        "4.19.1",
+        "4.20.0",
+        "4.21.0",
+    ],
     "function_version": [1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2],
     "function_entry_size": [64, 64, 64, 64, 104, 104, 104, 104, 104, 104, 104, 104, 104],
     "ignores_empty_sections": [False, True, True, True, True, *[False] * 8],
@@ -36,7 +49,7 @@ TABLE = {
 
 @pytest.mark.parametrize("switch", [name for name in TABLE if name != "releases"])
 def test_switch_table(switch: str) -> None:
-    assert [getattr(release(name), switch) for name in TABLE["releases"]] == TABLE[switch]
+    assert [getattr(release(name), switch) for name in map(str, TABLE["releases"])] == TABLE[switch]
 
 
 @pytest.mark.parametrize(

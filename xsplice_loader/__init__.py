@@ -1,9 +1,9 @@
 """Xen's live-patch payload loader in user space: will this payload load, where, and if not, why not.
 
-    from xsplice_loader import Hypervisor, load
+from xsplice_loader import Hypervisor, load
 
-    result = load("payload.o", Hypervisor.open("xen-syms"))
-    result.raise_for_verdict()
+result = load("payload.o", Hypervisor.open("xen-syms"))
+result.raise_for_verdict()
 """
 
 from __future__ import annotations

@@ -75,8 +75,6 @@ def load(
             return unreadable(file, error)
     if hypervisor is None:
         hypervisor = choose_hypervisor({file: data}, release=release)
-    host = Host(
-        hypervisor, vmap=vmap, place=place, arena=arena, release=release, max_size=max_size, nops=nops
-    )
+    host = Host(hypervisor, vmap=vmap, place=place, arena=arena, release=release, max_size=max_size, nops=nops)
     default_name = "payload" if isinstance(payload, bytes) else name_of(file)
     return host.upload(name if name is not None else default_name, data, file=file)

@@ -27,9 +27,9 @@ from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
 from xsplice_loader.memory.vmap import FixedVmap
 from xsplice_loader.payload import ObjectFile, read
+from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
-from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.results import LoadResult, RelocationTotals
 from xsplice_loader.rules import Findings, observations, placing, upload
 
@@ -110,7 +110,7 @@ class HostState:
 
 def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadResult:
     """Upload `data` under `name`; an accepted payload is added to the host, a refused one leaves it as it was."""
-    findings = Findings(host.release)
+    findings = Findings(host.release, name)
     story = _Story(file, name, findings)
 
     _note_assumptions(host.hypervisor, findings)
@@ -124,9 +124,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
     story.read_ids(payload)
 
     if host.release.xen_build_id_check == "early":
-        check_xen_build_id_early(
-            payload, host.hypervisor.build_id, assumed=host.hypervisor.assumed, findings=findings
-        )
+        check_xen_build_id_early(payload, host.hypervisor.build_id, assumed=host.hypervisor.assumed, findings=findings)
 
     story.was_placed = findings.deciding is None
     layout = lay_out(payload, findings)
@@ -217,7 +215,8 @@ def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray,
         if section.size and start + section.size > len(image):
             findings.add(
                 placing.COPY_PAST_RANGE,
-                f"section {section.text_name} would be written from {start:#x} to {start + section.size:#x} of a range of "
+                f"section {section.text_name} would be written from {start:#x} to {start + section.size:#x} of "
+                "a range of "
                 f"{len(image):#x} bytes",
                 section=section.text_name,
                 index=index,
@@ -267,7 +266,9 @@ class _Allocation:
     def allocate(self, findings: Findings) -> int | None:
         """Take frames, then an address for them, map them there, and return the address (`spec/02 §6`)."""
         if not self.pages:
-            findings.add(observations.NOTHING_LOADABLE, "no section of the payload is loaded; it gets a range of no pages")
+            findings.add(
+                observations.NOTHING_LOADABLE, "no section of the payload is loaded; it gets a range of no pages"
+            )
         mfns = self.host.heap.allocate(self.pages)
         if mfns is None:
             findings.add(placing.NO_MEMORY, f"the host has no {self.pages} free pages")
@@ -309,7 +310,8 @@ class _Allocation:
             findings.add(observations.PLACED_BY_HAND, f"at {base:#018x} lies {occupant}")
         elif base < UPPER_HALF:
             findings.add(
-                observations.PLACED_BY_HAND, f"{base:#018x} is not in the upper half of the address space, where Xen lives"
+                observations.PLACED_BY_HAND,
+                f"{base:#018x} is not in the upper half of the address space, where Xen lives",
             )
         else:
             area = self.host.hypervisor.areas.area_of(base)

@@ -71,8 +71,7 @@ IN_4_21 = _since("alternative calls in a table of their own, END entries among s
 
 _HOOKS_ARRAYS = (".livepatch.hooks.load", ".livepatch.hooks.unload")
 _HOOKS_SINGLE = tuple(
-    f".livepatch.hooks.{name}"
-    for name in ("preapply", "apply", "postapply", "prerevert", "revert", "postrevert")
+    f".livepatch.hooks.{name}" for name in ("preapply", "apply", "postapply", "prerevert", "revert", "postrevert")
 )
 ENDBR64 = bytes.fromhex("f30f1efa")
 ENDBR64_POISON = bytes.fromhex("660f1f01")

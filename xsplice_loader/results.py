@@ -1,6 +1,6 @@
-"""What a load comes to: frozen records, nothing that computes.
+r"""What a load comes to: frozen records, nothing that computes.
 
-Addresses are unsigned 64-bit integers, sizes and offsets bytes. Names are text, with `\\xNN` for bytes that
+Addresses are unsigned 64-bit integers, sizes and offsets bytes. Names are text, with `\xNN` for bytes that
 are not UTF-8; whoever shows them escapes what his medium needs escaped.
 """
 
@@ -127,8 +127,10 @@ class PlacedSection:
 
 @dataclass(frozen=True, slots=True)
 class PatchedFunction:
-    """One entry of `.livepatch.funcs` as loaded. `before` and `patched` are 32 bytes at `old_addr`, or None
-    where the hypervisor's bytes are not at hand."""
+    """One entry of `.livepatch.funcs` as loaded.
+
+    `before` and `patched` are 32 bytes at `old_addr`, or None where the hypervisor's bytes are not at hand.
+    """
 
     name: str
     old_addr: int
@@ -142,8 +144,10 @@ class PatchedFunction:
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """One applied or refused relocation, for lists. Fields are as in `Finding`; `value` is None where
-    nothing is written."""
+    """One applied or refused relocation, for lists.
+
+    Fields are as in `Finding`; `value` is None where nothing is written.
+    """
 
     section: str
     index: int

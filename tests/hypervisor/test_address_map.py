@@ -49,9 +49,7 @@ def test_area_of(areas: AddressMap, address: int, name: str | None) -> None:
 
 
 def test_areas_are_in_order_and_apart() -> None:
-    inside_vmap = made(
-        "4.17.7", 0xFFFF82D040200000, 0xFFFF82D0405A7000, (0xFFFF82C800000000, 0xFFFF82C900000000)
-    )
+    inside_vmap = made("4.17.7", 0xFFFF82D040200000, 0xFFFF82D0405A7000, (0xFFFF82C800000000, 0xFFFF82C900000000))
     for areas in (MODERN, OLD, inside_vmap):
         for below, above in zip(areas.areas, areas.areas[1:], strict=False):
             assert below.start < below.end <= above.start < above.end
@@ -65,10 +63,6 @@ def test_areas_are_in_order_and_apart() -> None:
 
 
 def test_defaults() -> None:
-    assert (
-        default_vmap(release("4.7.0"))
-        == default_vmap(release("4.21.0"))
-        == (0xFFFF82C000000000, 0xFFFF82D000000000)
-    )
+    assert default_vmap(release("4.7.0")) == default_vmap(release("4.21.0")) == (0xFFFF82C000000000, 0xFFFF82D000000000)
     assert default_arena_end(release("4.13.0"), 0xFFFF82D080000000) == 0xFFFF82D0BFF00000
     assert default_arena_end(release("4.14.0"), 0xFFFF82D040000000) == 0xFFFF82D07FEFF000

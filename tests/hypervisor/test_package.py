@@ -65,9 +65,7 @@ def test_build_ids(package: Package) -> None:
     note = re.search(r"Build ID: ([0-9a-f]+)", output_of("readelf", "-n", str(package.xen_syms)))
     assert note is not None
     assert Hypervisor.open(package.xen_syms).build_id == bytes.fromhex(note[1])
-    record = re.search(
-        r"\(format RSDS signature ([0-9a-f]{32})", output_of("objdump", "-p", str(package.efi))
-    )
+    record = re.search(r"\(format RSDS signature ([0-9a-f]{32})", output_of("objdump", "-p", str(package.efi)))
     assert record is not None
     # objdump writes the signature as a GUID, with its first three fields swapped; Xen takes it as it lies.
     efi = Hypervisor.open(package.efi).build_id

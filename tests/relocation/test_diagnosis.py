@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsplice_loader.memory.address_map import address_map
+from xsplice_loader.releases import release
 from xsplice_loader.relocation.diagnosis import Overflow, diagnose, overrun, signed_bits, size_text
 from xsplice_loader.relocation.instructions import Instruction
-from xsplice_loader.releases import release
 from xsplice_loader.report.reach import reach_bar
 
 XEN = 0xFFFF82D040200000
@@ -46,7 +46,13 @@ def test_the_demo_of_4_7() -> None:
 @pytest.mark.parametrize(
     ("value", "bits"),
     # Distances from _start in spec/02 §9.
-    [(-66 << 30, 38), ((-2 << 30) - (1 << 20), 33), ((-1 << 30) - (2 << 20), 32), ((1 << 30) - (1 << 20), 31), (190 << 30, 39)],
+    [
+        (-66 << 30, 38),
+        ((-2 << 30) - (1 << 20), 33),
+        ((-1 << 30) - (2 << 20), 32),
+        ((1 << 30) - (1 << 20), 31),
+        (190 << 30, 39),
+    ],
 )
 def test_signed_bits(value: int, bits: int) -> None:
     assert signed_bits(value) == bits

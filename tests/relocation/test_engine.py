@@ -30,9 +30,17 @@ def reference(rows: Rows, symbols: list[int], usable: list[bool], address: int) 
     contents, faulty = bytearray(SIZE), []
     for row, (offset, kind, symbol, addend) in enumerate(rows):
         width = {0: 0, 1: 8, 2: 4, 4: 4}.get(kind)
-        value = (symbols[symbol] + addend - (address + offset if width == 4 else 0)) % 2**64 if symbol < len(symbols) else 0
+        value = (
+            (symbols[symbol] + addend - (address + offset if width == 4 else 0)) % 2**64 if symbol < len(symbols) else 0
+        )
         fits = width != 4 or value < 2**31 or value >= 2**64 - 2**31
-        if width is None or symbol >= len(symbols) or not usable[symbol] or (width and offset + width > SIZE) or not fits:
+        if (
+            width is None
+            or symbol >= len(symbols)
+            or not usable[symbol]
+            or (width and offset + width > SIZE)
+            or not fits
+        ):
             faulty.append(row)
         elif width:
             contents[offset : offset + width] = value.to_bytes(8, "little")[:width]

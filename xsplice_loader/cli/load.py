@@ -61,7 +61,7 @@ class Settings:
     quiet: bool
 
 
-def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
     import msgspec  # noqa: PLC0415 - only here
@@ -74,31 +74,61 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("payloads", nargs=-1, required=True, metavar="PAYLOAD...")
-@click.option("-x", "--hypervisor", metavar="FILE", help="what to load against: xen-syms, the boot image xen or xen.gz, xen.efi, or "
-              "a list of symbols; default: the build that the payload names, else a built-in model")
-@click.option("--hypervisor-path", multiple=True, metavar="DIR", help="look here first for the build that the payload names")
+@click.option(
+    "-x",
+    "--hypervisor",
+    metavar="FILE",
+    help="what to load against: xen-syms, the boot image xen or xen.gz, xen.efi, or "
+    "a list of symbols; default: the build that the payload names, else a built-in model",
+)
+@click.option(
+    "--hypervisor-path", multiple=True, metavar="DIR", help="look here first for the build that the payload names"
+)
 @click.option("--require-hypervisor", is_flag=True, help="exit with status 2 if that build is not found")
 @click.option("--release", metavar="X.Y.Z", help="whose rules apply; default: what the image itself reports")
-@click.option("--vmap", type=VmapName(), default="xen", show_default=True, help="who finds the address: xen (next to Xen's text), "
-              "default (Xen's ordinary vmap area, too far away), or MODULE:CALLABLE, a callback (mfns, pages) -> address")
+@click.option(
+    "--vmap",
+    type=VmapName(),
+    default="xen",
+    show_default=True,
+    help="who finds the address: xen (next to Xen's text), "
+    "default (Xen's ordinary vmap area, too far away), or MODULE:CALLABLE, a callback (mfns, pages) -> address",
+)
 @click.option("--place", type=PageAddress(), metavar="ADDR", help="what if it stood here: any page address")
 @click.option("--arena", type=AddressRange(), metavar="START-END", help="another range for the payloads")
-@click.option("--max-size", type=click.IntRange(0), default=DEFAULT_MAX_SIZE, metavar="BYTES",
-              help="the largest payload, 0 for no limit; Xen's own is 2 MiB")
-@click.option("--nops", type=click.Choice(["p6", "k8"]), default="p6", show_default=True, help="the processor's NOP instructions")
-@click.option("--format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="how to write the result")
+@click.option(
+    "--max-size",
+    type=click.IntRange(0),
+    default=DEFAULT_MAX_SIZE,
+    metavar="BYTES",
+    help="the largest payload, 0 for no limit; Xen's own is 2 MiB",
+)
+@click.option(
+    "--nops", type=click.Choice(["p6", "k8"]), default="p6", show_default=True, help="the processor's NOP instructions"
+)
+@click.option(
+    "--format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="how to write the result"
+)
 @click.option("--relocations", is_flag=True, help="list every relocation, with instruction, S, A, P and value")
 @click.option("--image", metavar="DIR", help="write the loaded memory of each accepted payload as DIR/NAME.image")
 @click.option("--elf", metavar="DIR", help="write each accepted payload as DIR/NAME.elf, for objdump, gdb and nm")
 @click.option("-o", "--output", metavar="FILE", help="write the result here instead of standard output")
 @click.option("-v", "--verbose", is_flag=True, help="also sections, and every finding")
 @click.option("-q", "--quiet", is_flag=True, help="only the verdicts")
-@click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema,
-              help="print the JSON Schema of --format json, and exit")
+@click.option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="print the JSON Schema of --format json, and exit",
+)
 @click.version_option(__version__, prog_name="xsplice-load")
 def main(**options: object) -> None:
-    """Load payloads, in order, on one simulated Xen: the verdict, errno, log line, addresses and bytes that the real one
-    gives, and why."""
+    """Load payloads, in order, on one simulated Xen.
+
+    Shows the verdict, errno, log line, addresses and bytes that the real one gives, and why.
+    """
     sys.exit(run(Settings(**options)))  # type: ignore[arg-type]
 
 
@@ -109,7 +139,10 @@ def run(settings: Settings) -> int:
     if settings.place is not None and settings.vmap != "xen":
         raise click.UsageError("--place and --vmap exclude each other: with --place nobody looks for an address")
     contents = [_read(file, settings.max_size) for file in settings.payloads]
-    host = _host(settings, {file: data for file, data in zip(settings.payloads, contents, strict=True) if isinstance(data, bytes)})
+    host = _host(
+        settings,
+        {file: data for file, data in zip(settings.payloads, contents, strict=True) if isinstance(data, bytes)},
+    )
     results = [_upload(host, file, data) for file, data in zip(settings.payloads, contents, strict=True)]
     _write_files(settings, results)
     emit(settings.output, _render(settings, host, results))
@@ -173,7 +206,7 @@ def _upload(host: Host, file: str, data: bytes | OSError) -> LoadResult:
 
 
 def _as_text(file: str) -> str:
-    """Return a file name as text, with `\\xNN` for bytes that are not UTF-8."""
+    r"""Return a file name as text, with `\xNN` for bytes that are not UTF-8."""
     return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 

@@ -23,12 +23,12 @@ def _address(text: str) -> int:
     return int(text, 16)
 
 
-class PageAddress(click.ParamType):
+class PageAddress(click.ParamType["int"]):
     """An address that begins a page."""
 
     name = "address"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the address."""
         if isinstance(value, int):
             return value
@@ -41,12 +41,12 @@ class PageAddress(click.ParamType):
         return address
 
 
-class AddressRange(click.ParamType):
+class AddressRange(click.ParamType["tuple[int, int]"]):
     """`START-END`, page addresses, half open."""
 
     name = "start-end"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: ANN401
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """Return start and end."""
         if isinstance(value, tuple):
             return value
@@ -61,13 +61,16 @@ class AddressRange(click.ParamType):
         return start, end
 
 
-class VmapName(click.ParamType):
+class VmapName(click.ParamType["str | VmapCallback"]):
     """A finder of addresses by name, or `MODULE:CALLABLE`."""
 
     name = "name"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None  # noqa: ANN401
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
     ) -> str | VmapCallback:
         """Return the name, or the callable."""
         if not isinstance(value, str):
@@ -81,7 +84,7 @@ class VmapName(click.ParamType):
             target: Any = importlib.import_module(module_name)
             for part in attribute.split("."):
                 target = getattr(target, part)
-        except Exception as error:  # noqa: BLE001 - a module of the user's may raise anything
+        except Exception as error:
             self.fail(f"{value}: {type(error).__name__}: {error}", param, ctx)
         finally:
             sys.path.remove("")

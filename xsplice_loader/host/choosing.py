@@ -70,7 +70,8 @@ def choose_hypervisor(
         return found
     if require:
         raise ChoiceError(
-            f"no file of the hypervisor with build-id {build_id.hex()} was found; name one with -x, or a directory with "
+            f"no file of the hypervisor with build-id {build_id.hex()} was found; name one with -x, or a "
+            "directory with "
             "--hypervisor-path"
         )
     return model.assume()

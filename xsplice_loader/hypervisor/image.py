@@ -120,9 +120,7 @@ class Hypervisor:
         return replace(self, arena_start=start, arena_end=end, areas=areas)
 
     @classmethod
-    def _open(
-        cls, path: str | os.PathLike[str], name: str, asked: str | None, *, built_in: bool
-    ) -> Hypervisor:
+    def _open(cls, path: str | os.PathLike[str], name: str, asked: str | None, *, built_in: bool) -> Hypervisor:
         rules = None if asked is None else release(asked)
         try:
             return _hypervisor(name, read_form(read_contents(path)), rules, built_in=built_in)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xsplice_loader.livepatch.patching import (
     ENDBR64_SIZE,
@@ -24,8 +24,9 @@ from xsplice_loader.rules import observations
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xsplice_loader.releases import Release
     from xsplice_loader.relocation.resolution import Lookup
-    from xsplice_loader.rules import Findings
+    from xsplice_loader.rules import Findings, Rule
 
 SECTION = ".livepatch.funcs"
 # name, new_addr, old_addr, new_size, old_size, version: alike in v1 and v2 (spec/04 §1.1).
@@ -93,9 +94,7 @@ class FunctionTable:
             if following is None:
                 return None
             entry = following
-        ENTRY.pack_into(
-            table, start, pointer, new_addr, entry.old_addr, new_size, old_size, version
-        )
+        ENTRY.pack_into(table, start, pointer, new_addr, entry.old_addr, new_size, old_size, version)
         self._check_distance(entry)
         return entry
 
@@ -173,7 +172,9 @@ class FunctionTable:
             try:
                 old = self.memory.read(entry.old_addr, ENDBR64_SIZE) or b""
             except MemoryFault:
-                self._add(rules.WILD_OLD_ADDRESS, entry, f"has its old address in unmapped memory, at {entry.old_addr:#018x}")
+                self._add(
+                    rules.WILD_OLD_ADDRESS, entry, f"has its old address in unmapped memory, at {entry.old_addr:#018x}"
+                )
                 return None
             needed += patch_offset(old, self.release)
         if entry.old_size < needed:
@@ -202,7 +203,8 @@ class FunctionTable:
             self._add(
                 rules.TOO_FAR_TO_JUMP,
                 entry,
-                f"would jump from {entry.old_addr:#018x} to {entry.new_addr:#018x}, {size_text(distance)} away; a jump reaches "
+                f"would jump from {entry.old_addr:#018x} to {entry.new_addr:#018x}, {size_text(distance)} "
+                "away; a jump reaches "
                 "2 GiB",
                 symbol=entry.shown,
                 value=distance,
@@ -217,7 +219,8 @@ class FunctionTable:
             self._add(
                 observations.JUMP_WRAPS,
                 entry,
-                f"passes Xen's distance test, but its jump has a displacement of {true:#x}, which 32 signed bits do not hold",
+                f"passes Xen's distance test, but its jump has a displacement of {true:#x}, which 32 signed "
+                "bits do not hold",
                 symbol=entry.shown,
                 value=true,
                 bits=signed_bits(true),
@@ -226,13 +229,13 @@ class FunctionTable:
                 lands_at=(entry.new_addr + signed(true, 32) - true) % (1 << 64),
             )
 
-    def _add(self, rule: rules.Rule, entry: FunctionEntry, message: str, **details: object) -> None:
+    def _add(self, rule: Rule, entry: FunctionEntry, message: str, **details: Any) -> None:
         self.findings.add(
             rule,
             f"entry {entry.index} of {SECTION} ({entry.shown}) {message}",
             section=SECTION,
             index=entry.index,
-            **details,  # type: ignore[arg-type]
+            **details,
         )
 
 
@@ -257,7 +260,3 @@ def patched_functions(
             )
         )
     return tuple(functions)
-
-
-if TYPE_CHECKING:
-    from xsplice_loader.releases import Release

@@ -30,7 +30,9 @@ def parse_build_id(memory: bytes, size: int) -> bytes | BrokenNote:
     if kind != NT_GNU_BUILD_ID:
         return BrokenNote("ENODATA", f"its type is {kind}, expected {NT_GNU_BUILD_ID} (build-id)")
     if name_size + id_size > 0xFFFF_FFFF:
-        return BrokenNote("EINVAL", f"its name size {name_size} and content size {id_size} add up to more than 32 bits hold")
+        return BrokenNote(
+            "EINVAL", f"its name size {name_size} and content size {id_size} add up to more than 32 bits hold"
+        )
     if name_size < 4:
         return BrokenNote("EINVAL", f"its name has {name_size} bytes, expected 4 (GNU and a NUL)")
     if name_size + id_size > size - NOTE_HEADER.size:

@@ -59,9 +59,7 @@ def patch_offset(old: bytes, release: Release) -> int:
     return ENDBR64_SIZE if old[:ENDBR64_SIZE] in release.endbr64_forms else 0
 
 
-def patch_bytes(
-    old_addr: int, new_addr: int, new_size: int, offset: int, table: NopTable, release: Release
-) -> bytes:
+def patch_bytes(old_addr: int, new_addr: int, new_size: int, offset: int, table: NopTable, release: Release) -> bytes:
     """Return what is written at `old_addr + offset`: a jump to `new_addr`, or NOPs where that is 0."""
     if not new_addr:
         return nops(new_size - offset, table, release.longest_nop)

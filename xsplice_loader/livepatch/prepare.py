@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch import functions
-from xsplice_loader.livepatch.notes import NOTE_HEADER, BrokenNote, parse_build_id
+from xsplice_loader.livepatch.notes import NOTE_HEADER, parse_build_id
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
 from xsplice_loader.results import ERRNOS
 from xsplice_loader.rules import content as rules
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
     from xsplice_loader.relocation.resolution import Lookup
-    from xsplice_loader.rules import Findings
+    from xsplice_loader.rules import Findings, Rule
 
 POINTER_SIZE = 8
 BUG_FRAME_SIZE = 8
@@ -127,7 +127,8 @@ def _prepare_functions(
         if section.size:
             findings.add(
                 rules.FUNCTIONS_NOT_LOADED,
-                f"{functions.SECTION} lacks SHF_ALLOC, so it was neither loaded nor relocated; Xen would use it all the same",
+                f"{functions.SECTION} lacks SHF_ALLOC, so it was neither loaded nor relocated; Xen would use "
+                "it all the same",
                 section=functions.SECTION,
                 index=section.index,
             )
@@ -154,9 +155,7 @@ def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
             )
 
 
-def _read_note(
-    sections: LoadedSections, name: str, malformed: rules.Rule, findings: Findings
-) -> bytes | None:
+def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: Findings) -> bytes | None:
     section = sections.payload.section_named(name)
     if section is None or section.size == 0:
         return None

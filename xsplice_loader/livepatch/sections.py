@@ -1,5 +1,4 @@
-"""Which special sections must be there, and the early look at whom the payload is for
-(`spec/01 §8`, `§12`)."""
+"""Special sections that must be there, and the early look at whom the payload is for (`spec/01 §8`, `§12`)."""
 
 from __future__ import annotations
 

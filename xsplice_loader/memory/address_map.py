@@ -64,9 +64,7 @@ class AddressMap:
         raise KeyError(name)
 
 
-def address_map(
-    release: Release, *, text_start: int, image_end: int, arena_start: int, arena_end: int
-) -> AddressMap:
+def address_map(release: Release, *, text_start: int, image_end: int, arena_start: int, arena_end: int) -> AddressMap:
     """Return the areas around an image whose text starts at `text_start`.
 
     Where areas overlap, because an arena of the user's own was asked for, the arena and then the image win:

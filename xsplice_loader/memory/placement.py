@@ -97,7 +97,8 @@ def lay_out(payload: ObjectFile, findings: Findings) -> Layout:
         if alignment == 0 and sizes[region]:
             findings.add(
                 rules.ALIGNMENT_ZERO,
-                f"section {section.text_name} has sh_addralign 0, so it lands at the start of the {region} region, on top of "
+                f"section {section.text_name} has sh_addralign 0, so it lands at the start of the {region} "
+                "region, on top of "
                 f"{sizes[region]:#x} bytes placed before it",
                 section=section.text_name,
                 index=section.index,
@@ -105,7 +106,8 @@ def lay_out(payload: ObjectFile, findings: Findings) -> Layout:
         elif alignment > PAGE_SIZE:
             findings.add(
                 rules.ALIGNMENT_BEYOND_PAGE,
-                f"section {section.text_name} wants an alignment of {alignment:#x}, but regions start at page boundaries, so "
+                f"section {section.text_name} wants an alignment of {alignment:#x}, but regions start at page "
+                "boundaries, so "
                 "its address need not be a multiple of that",
                 section=section.text_name,
                 index=section.index,
@@ -127,9 +129,7 @@ def place(payload: ObjectFile, layout: Layout, base: int) -> Placement:
         starts[name] = address
         address = (address + _page_align(layout.sizes[name])) & ADDRESS_MASK
     text, rw, ro = (Region(name, starts[name], layout.sizes[name], PERMISSIONS[name]) for name in ORDER)
-    addresses = {
-        index: (starts[region] + offset) & ADDRESS_MASK for index, (region, offset) in layout.places.items()
-    }
+    addresses = {index: (starts[region] + offset) & ADDRESS_MASK for index, (region, offset) in layout.places.items()}
     sections = tuple(
         PlacedSection(index, payload.section(index).text_name, region, addresses[index], payload.section(index).size)
         for index, (region, _) in layout.places.items()

@@ -17,7 +17,7 @@ MAX_NOBITS = 2 << 20
 
 
 def text_of(name: bytes) -> str:
-    """Return a name as text, with `\\xNN` for bytes that are not UTF-8 (contract 2)."""
+    r"""Return a name as text, with `\xNN` for bytes that are not UTF-8 (contract 2)."""
     return name.decode("utf-8", "backslashreplace")
 
 

@@ -25,7 +25,11 @@ def _c_hex(value: int) -> str:
 def read_sections(data: bytes, header: Header) -> tuple[Section, ...]:
     """Return the section headers from index 1 on, still without names."""
     return tuple(
-        Section(index, b"", *elf.SHDR.unpack_from(data, header.section_table_offset + index * header.section_header_size)[1:])
+        Section(
+            index,
+            b"",
+            *elf.SHDR.unpack_from(data, header.section_table_offset + index * header.section_header_size)[1:],
+        )
         for index in range(1, header.section_count)
     )
 
@@ -41,14 +45,16 @@ def check_sections(data: bytes, sections: tuple[Section, ...], findings: Finding
             if section.alignment & (section.alignment - 1):
                 findings.add(
                     rules.ODD_ALIGNMENT,
-                    f"section {section.index} wants an alignment of {section.alignment:#x}; only powers of two can be had",
+                    f"section {section.index} wants an alignment of {section.alignment:#x}; only powers of two "
+                    "can be had",
                     words={"index": section.index, "alignment": _c_hex(section.alignment)},
                     index=section.index,
                 )
             elif section.address % section.alignment:
                 findings.add(
                     rules.MISALIGNED_ADDRESS,
-                    f"section {section.index} has address {section.address:#x}, which is not a multiple of its alignment "
+                    f"section {section.index} has address {section.address:#x}, which is not a multiple of its "
+                    "alignment "
                     f"{section.alignment:#x}",
                     words={
                         "index": section.index,
@@ -65,7 +71,8 @@ def check_sections(data: bytes, sections: tuple[Section, ...], findings: Finding
         ):
             findings.add(
                 rules.LARGE_NOBITS,
-                f"section {section.index} asks for {section.size:#x} zero bytes; Xen gives at most {MAX_NOBITS:#x} to one section",
+                f"section {section.index} asks for {section.size:#x} zero bytes; Xen gives at most "
+                f"{MAX_NOBITS:#x} to one section",
                 index=section.index,
             )
         if section.type == elf.SHT_SYMTAB:
@@ -110,7 +117,8 @@ def _check_extent(section: Section, file_size: int, findings: Findings) -> None:
     elif end > file_size:
         findings.add(
             rules.WILD_SIZE,
-            f"section {section.index} at {section.offset:#x} claims {section.size:#x} bytes; the sum wraps, so Xen's test "
+            f"section {section.index} at {section.offset:#x} claims {section.size:#x} bytes; the sum wraps, so "
+            "Xen's test "
             "does not see that it lies outside the file",
             index=section.index,
         )
@@ -137,7 +145,9 @@ def name_sections(
     strings = data[table.offset : table.offset + table.size]
     named, good = [], True
     for section in sections:
-        (name,) = elf.SHDR.unpack_from(data, header.section_table_offset + section.index * header.section_header_size)[:1]
+        (name,) = elf.SHDR.unpack_from(data, header.section_table_offset + section.index * header.section_header_size)[
+            :1
+        ]
         if name >= len(strings):
             findings.add(
                 rules.SECTION_NAME_PAST_END,
@@ -174,7 +184,8 @@ def read_symbols(
     if not _is_string_table(data, strings):
         findings.add(
             rules.STRING_TABLE_FORM,
-            f"section {strings.index}, which holds the symbols' names, is not a string table that begins and ends with NUL",
+            f"section {strings.index}, which holds the symbols' names, is not a string table that begins and "
+            "ends with NUL",
             index=strings.index,
         )
         return None

@@ -101,32 +101,54 @@ def diagnose(
     away = f"{size_text(value)} {'above' if value > 0 else 'below'}"
     cause: Cause
     if never_placed:
-        cause, hint = "never-placed", (
-            f"{symbol} is defined in a section that this release gives no address, so its value is still the raw {s:#x}, "
-            f"{away}; is the section empty, or without SHF_ALLOC?"
+        cause, hint = (
+            "never-placed",
+            (
+                f"{symbol} is defined in a section that this release gives no address, so its value is still "
+                f"the raw {s:#x}, "
+                f"{away}; is the section empty, or without SHF_ALLOC?"
+            ),
         )
     elif natural is not None and natural != a and _fits(s + natural - p):
-        cause, hint = "addend", (
-            f"the addend is {a:#x}, but the instruction alone needs {natural}; with that the value would be "
-            f"{signed(s + natural - p):#x} and fit"
+        cause, hint = (
+            "addend",
+            (
+                f"the addend is {a:#x}, but the instruction alone needs {natural}; with that the value would be "
+                f"{signed(s + natural - p):#x} and fit"
+            ),
         )
     elif is_absolute:
-        cause, hint = "absolute", (
-            f"{symbol} is an absolute symbol, it does not move with Xen; reach it through a 64-bit pointer (R_X86_64_64)"
+        cause, hint = (
+            "absolute",
+            (
+                f"{symbol} is an absolute symbol, it does not move with Xen; reach it through a 64-bit pointer "
+                "(R_X86_64_64)"
+            ),
         )
     elif 0 <= value < 1 << 32:
-        cause, hint = "sign", (
-            f"{value:#x} fits 32 bits without a sign, but the field is signed: the target is {away}, and code reaches 2 GiB"
+        cause, hint = (
+            "sign",
+            (
+                f"{value:#x} fits 32 bits without a sign, but the field is signed: the target is {away}, and "
+                "code reaches 2 GiB"
+            ),
         )
     elif overrun(value, *INT32) < GIB:
-        cause, hint = "near-miss", (
-            f"the payload would have to stand {size_text(overrun(value, *INT32))} "
-            f"{'higher' if value > 0 else 'lower'} at least"
+        cause, hint = (
+            "near-miss",
+            (
+                f"the payload would have to stand {size_text(overrun(value, *INT32))} "
+                f"{'higher' if value > 0 else 'lower'} at least"
+            ),
         )
     elif other_area is not None and target_area is not None and own_area is not None:
-        cause, hint = "other-area", (
-            f"the target lies in {AREA_TEXT.get(target_area.name, f'the {target_area.name}')}, {away} the place that refers to "
-            f"it, which lies in {AREA_TEXT.get(own_area.name, f'the {own_area.name}')}"
+        cause, hint = (
+            "other-area",
+            (
+                f"the target lies in {AREA_TEXT.get(target_area.name, f'the {target_area.name}')}, {away} the "
+                "place that refers to "
+                f"it, which lies in {AREA_TEXT.get(own_area.name, f'the {own_area.name}')}"
+            ),
         )
     else:
         cause, hint = "far", f"the target is {away} the place that refers to it"

@@ -110,7 +110,8 @@ class _Section:
         if self.all_usable and symbol.min() > 0 and symbol.max() < len(self.values):
             return None
         inside = symbol < len(self.usable)
-        return inside & self.usable[np.where(inside, symbol, 0)]
+        usable: np.ndarray = inside & self.usable[np.where(inside, symbol, 0)]
+        return usable
 
     def _apply_relative(self, block: np.ndarray, rows: np.ndarray | None) -> list[int]:
         """Write S + A - P where it fits 32 signed bits; `rows` None means all."""
@@ -130,7 +131,8 @@ class _Section:
         good = fits & self._inside(offset, 4)
         self.fields32[offset[good]] = cut.view(np.uint32)[good]
         refused = np.flatnonzero(~good)
-        return (refused if rows is None else rows[refused]).tolist()
+        where: list[int] = (refused if rows is None else rows[refused]).tolist()
+        return where
 
     def _apply_absolute(self, block: np.ndarray, rows: np.ndarray) -> list[int]:
         """Write S + A."""
@@ -139,7 +141,8 @@ class _Section:
         value = self.values[symbol]
         value += addend
         self.fields64[offset[good]] = value[good]
-        return rows[~good].tolist()
+        refused: list[int] = rows[~good].tolist()
+        return refused
 
     def _inside(self, offset: np.ndarray, width: int) -> np.ndarray:
         return offset < max(self.size - width + 1, 0)

@@ -11,10 +11,10 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
 MAX_INSTRUCTION = 15
 """Bytes of the longest x86 instruction."""
@@ -36,8 +36,11 @@ class Instruction:
     """In AT&T syntax, with the symbol in the place of the field."""
 
     def natural_addend(self, field: int) -> int:
-        """Return the addend that the instruction alone asks for: the way from the field at offset `field` to
-        the instruction's end, taken off, since the processor counts from there."""
+        """Return the addend that the instruction alone asks for.
+
+        The processor counts from the instruction's end, so the way there from the field at offset `field` is
+        taken off.
+        """
         return field - (self.offset + self.size)
 
 
@@ -45,7 +48,7 @@ class InstructionFinder:
     """Finds instructions in one executable section, decoding each function at most once."""
 
     def __init__(self, contents: np.ndarray, address: int, starts: Sequence[int]) -> None:
-        """`starts` are the offsets at which symbols say that code begins."""
+        """Take the section's bytes and address, and the offsets at which symbols say that code begins."""
         self._contents = contents
         self._address = address
         self._starts = sorted({0, *(start for start in starts if start < len(contents))})
@@ -77,7 +80,7 @@ class InstructionFinder:
         return [start + at for at, _, _, _ in _disassembler().disasm_lite(code, 0)]
 
 
-def _with_symbol(decoded: Any, symbol: str) -> str:  # noqa: ANN401 - capstone is untyped
+def _with_symbol(decoded: Any, symbol: str) -> str:
     operands, replaced = _RIP_OPERAND.subn(lambda _: f"{symbol}(%rip)", decoded.op_str)
     if not replaced and decoded.mnemonic.startswith(("call", "j", "loop")):
         operands = _BRANCH_TARGET.sub(lambda _: symbol, operands)
@@ -87,11 +90,12 @@ def _with_symbol(decoded: Any, symbol: str) -> str:  # noqa: ANN401 - capstone i
 _cached: list[Any] = []
 
 
-def _disassembler() -> Any:  # noqa: ANN401 - capstone is untyped
+def _disassembler() -> Any:
     if not _cached:
         import capstone  # noqa: PLC0415 - 50 ms that only a refusal needs
 
-        disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+        untyped: Any = capstone
+        disassembler = untyped.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         disassembler.syntax = capstone.CS_OPT_SYNTAX_ATT
         _cached.append(disassembler)
     return _cached[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -81,7 +81,8 @@ def _has_right_form(section: Section, findings: Findings) -> bool:
         broken.append(
             (
                 rules.RELOCATION_TABLE_SIZE,
-                f"{section.text_name} has {section.size} bytes in entries of {section.entry_size}; expected a whole number of "
+                f"{section.text_name} has {section.size} bytes in entries of {section.entry_size}; expected a "
+                "whole number of "
                 f"entries of at least {least} bytes",
             )
         )
@@ -110,7 +111,9 @@ def relocate(
     """
     counts: Counter[int] = Counter()
     for group in relocation_sections(payload, findings):
-        target = engine.Target(_contents(group.target, placement, image), placement.addresses.get(group.target.index, 0))
+        target = engine.Target(
+            _contents(group.target, placement, image), placement.addresses.get(group.target.index, 0)
+        )
         applied = engine.apply(group.entries, symbols, target)
         counts.update(applied.counts)
         if applied.faulty or symbols.unplaced.any():
@@ -178,14 +181,20 @@ class _Doctor:
 
     def _refuse_symbol(self, row: int, offset: int, number: int, index: int) -> bool:
         """Test the symbol index as Xen does first; return whether the entry's type is worth looking at."""
-        common = {"section": self.section_name, "index": row, "offset": offset, "type": type_name(number)}
+        common: dict[str, Any] = {
+            "section": self.section_name,
+            "index": row,
+            "offset": offset,
+            "type": type_name(number),
+        }
         relocations = self.group.section.text_name
         count = len(self.payload.symbols)
         checks = self.findings.release.checks_symbol_zero
         if not checks and index in (0, count):
             self.findings.add(
                 rules.UNFILLED_SYMBOL_SLOT,
-                f"relocation {row} in {relocations} names symbol {index}, a slot that this release uses without having filled it",
+                f"relocation {row} in {relocations} names symbol {index}, a slot that this release uses "
+                "without having filled it",
                 **common,
             )
             return False
@@ -221,7 +230,7 @@ class _Doctor:
     def _refuse_value(self, row: int, offset: int, number: int, index: int, addend: int) -> None:
         relocations = self.group.section.text_name
         symbol = self._symbol_name(index)
-        common = {
+        common: dict[str, Any] = {
             "section": self.section_name,
             "index": row,
             "offset": offset,
@@ -233,7 +242,8 @@ class _Doctor:
             formula = f" ({kind.formula})" if kind is not None else ""
             self.findings.add(
                 rules.UNHANDLED_TYPE,
-                f"relocation {row} in {relocations} is of type {number}, {type_name(number)}{formula}, which Xen does not apply",
+                f"relocation {row} in {relocations} is of type {number}, {type_name(number)}{formula}, which "
+                "Xen does not apply",
                 words={"number": number},
                 hint=f"it is emitted by {kind.emitted_by}" if kind is not None and kind.emitted_by else None,
                 **common,
@@ -243,7 +253,8 @@ class _Doctor:
         if offset + kind.width // 8 > size:
             self.findings.add(
                 rules.OFFSET_PAST_END,
-                f"relocation {row} in {relocations} writes {kind.width // 8} bytes at offset {offset:#x} of {self.section_name}, "
+                f"relocation {row} in {relocations} writes {kind.width // 8} bytes at offset {offset:#x} of "
+                f"{self.section_name}, "
                 f"which has {size:#x}",
                 words={"section": self.section_name},
                 **common,
@@ -252,7 +263,7 @@ class _Doctor:
         if self.symbols.usable[index]:
             self._explain_overflow(row, offset, index, addend, common)
 
-    def _explain_overflow(self, row: int, offset: int, index: int, addend: int, common: dict[str, object]) -> None:
+    def _explain_overflow(self, row: int, offset: int, index: int, addend: int, common: dict[str, Any]) -> None:
         symbol = self._symbol_name(index)
         instruction = self._instructions().find(offset, symbol) if self.group.target.is_executable else None
         overflow = diagnose(
@@ -291,7 +302,8 @@ class _Doctor:
         symbol = self._symbol_name(index)
         self.findings.add(
             rules.MEANINGLESS_VALUE,
-            f"relocation {row} in {self.group.section.text_name} stores the raw value of {symbol}, which was given no address",
+            f"relocation {row} in {self.group.section.text_name} stores the raw value of {symbol}, which was "
+            "given no address",
             section=self.section_name,
             index=row,
             offset=offset,

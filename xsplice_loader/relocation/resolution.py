@@ -76,8 +76,8 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
         if where != elf.SHN_UNDEF:
             _refuse_index(name, index, where, count, findings)
             continue
-        address = lookup.address_of(name)
-        if address is None:
+        found = lookup.address_of(name)
+        if found is None:
             if lookup.assumed_address is None or not name:
                 _refuse_unknown(name, index, lookup, findings)
                 continue
@@ -87,9 +87,9 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
                 symbol=text_of(name),
                 index=index,
             )
-            address = lookup.assumed_address
+            found = lookup.assumed_address
             assumed[index] = True
-        values[index] = address
+        values[index] = found
         usable[index] = True
 
     if findings.release.refuses_ignored_symbols:

@@ -58,7 +58,9 @@ _ROWS = (
     RelocationType(8, "R_X86_64_RELATIVE", "B + A", 64, emitted_by=_DYNAMIC),
     RelocationType(9, "R_X86_64_GOTPCREL", "G + GOT + A - P", 32, True, emitted_by=_GOT),
     RelocationType(10, "R_X86_64_32", "S + A", 32, False, emitted_by="mov $symbol, %r32 and .long symbol"),
-    RelocationType(11, "R_X86_64_32S", "S + A", 32, True, emitted_by="mov $symbol, %r64 and symbol(,%reg) without -fpic"),
+    RelocationType(
+        11, "R_X86_64_32S", "S + A", 32, True, emitted_by="mov $symbol, %r64 and symbol(,%reg) without -fpic"
+    ),
     RelocationType(12, "R_X86_64_16", "S + A", 16, False, emitted_by=".short symbol"),
     RelocationType(13, "R_X86_64_PC16", "S + A - P", 16, True, emitted_by=".short symbol - ., 16-bit jumps"),
     RelocationType(14, "R_X86_64_8", "S + A", 8, False, emitted_by=".byte symbol"),

@@ -6,7 +6,7 @@ The order of the fields here is the order of the keys. Addresses and whatever el
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xsplice_loader.host import Host
     from xsplice_loader.results import Finding, LoadResult, Region, Relocation
 
-SCHEMA = "xsplice-load/1"
+SCHEMA: Final = "xsplice-load/1"
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -176,9 +176,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
 
 
-def document(
-    host: Host, results: Sequence[LoadResult], relocations: Sequence[Iterable[Relocation] | None]
-) -> Document:
+def document(host: Host, results: Sequence[LoadResult], relocations: Sequence[Iterable[Relocation] | None]) -> Document:
     """Return the document for some uploads; `relocations` has a list for each, or None where none is asked for."""
     hypervisor = host.hypervisor
     return Document(
@@ -267,7 +265,7 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None) -> PayloadE
             msgspec.UNSET if items is None else [_relocation(item) for item in items],
         ),
         window=None,
-        image_sha256=None if image is None else hashlib.sha256(image).hexdigest(),
+        image_sha256=None if image is None else hashlib.sha256(image.data).hexdigest(),
         findings=[_finding(finding) for finding in result.findings],
     )
 

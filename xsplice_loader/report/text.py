@@ -38,7 +38,8 @@ def load_report(
     """Yield the lines of the report. `verbosity`: -1 verdicts only, 0 ordinary, 1 everything."""
     if host.hypervisor.assumed:
         yield paint(
-            "assumed hypervisor: the build that these payloads name is not at hand, so its symbols are taken to lie in Xen's "
+            "assumed hypervisor: the build that these payloads name is not at hand, so its symbols are taken "
+            "to lie in Xen's "
             "image, and build-ids and old bytes are not compared",
             "warning",
         )
@@ -62,9 +63,7 @@ def _hypervisor_line(host: Host) -> str:
     )
 
 
-def _payload(
-    result: LoadResult, items: Iterable[Relocation] | None, verbosity: int, paint: Paint
-) -> Iterator[str]:
+def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: int, paint: Paint) -> Iterator[str]:
     yield from _verdict(result, paint)
     if verbosity < 0:
         return
@@ -110,7 +109,8 @@ def _sections(result: LoadResult, paint: Paint) -> Iterator[str]:
     yield paint(f"  {'section':8}{'address':20}{'bytes':>9}  {'in':5}name", "quiet")
     for section in result.sections:
         yield (
-            f"  {section.index:<8}{section.address:#018x}  {section.size:#9x}  {section.region:5}{for_terminal(section.name)}"
+            f"  {section.index:<8}{section.address:#018x}  {section.size:#9x}  "
+            f"{section.region:5}{for_terminal(section.name)}"
         )
 
 
@@ -119,10 +119,7 @@ def _functions(functions: Sequence[PatchedFunction], paint: Paint) -> Iterator[s
         yield paint("  patched when applied", "quiet")
     for function in functions:
         name = for_terminal(function.name)
-        if function.new_addr:
-            what = f"jumps to {function.new_addr:#018x}"
-        else:
-            what = f"gets {function.new_size} bytes of NOPs"
+        what = f"jumps to {function.new_addr:#018x}" if function.new_addr else f"gets {function.new_size} bytes of NOPs"
         behind = ", behind its ENDBR64" if function.patch_offset else ""
         yield f"    {name} at {function.old_addr:#018x} ({function.old_size} bytes) {what}{behind}"
         if function.before is not None and function.patched is not None:

@@ -6,9 +6,7 @@ from xsplice_loader.rules import content, header, observations, placing, section
 from xsplice_loader.rules.rule import Findings, Rule
 
 RULES: dict[str, Rule] = {
-    rule.id: rule
-    for part in (upload, header, sections, placing, content, observations)
-    for rule in part.ALL
+    rule.id: rule for part in (upload, header, sections, placing, content, observations) for rule in part.ALL
 }
 """Every rule by its id."""
 

@@ -1,5 +1,4 @@
-"""Rules on what a payload must contain: notes, functions, hooks, tables, its own symbols
-(`spec/01 §8`, `§12` to `§15`)."""
+"""Rules on a payload's content: notes, functions, hooks, tables, its own symbols (`spec/01 §8`, `§12` to `§15`)."""
 
 from __future__ import annotations
 
@@ -47,9 +46,7 @@ OTHER_XEN = _build_id(
     "places.",
     "spec/01 8.4",
     errno="EINVAL",
-    words="build-id mismatch:\n\N{NO-BREAK SPACE} livepatch: {payload}\n"
-    + 7 * "\N{NO-BREAK SPACE}"
-    + " xen: {xen}",
+    words="build-id mismatch:\n\N{NO-BREAK SPACE} livepatch: {payload}\n" + 7 * "\N{NO-BREAK SPACE}" + " xen: {xen}",
     switch="xen_build_id_check",
 )
 
@@ -154,7 +151,8 @@ TOO_FAR_TO_JUMP = _prepare(
 FUNCTIONS_NOT_LOADED = _prepare(
     "XSP127",
     ".livepatch.funcs has the flag SHF_ALLOC",
-    "Only sections with SHF_ALLOC are loaded and relocated; this one would be used through a NULL pointer or with its raw "
+    "Only sections with SHF_ALLOC are loaded and relocated; this one would be used through a NULL pointer or "
+    "with its raw "
     "bytes.",
     "spec/06 §4, spec/07 4",
     crash=True,
@@ -213,7 +211,8 @@ NOTE_NOT_LOADED = _prepare(
 NOTE_DANGLES = _prepare(
     "XSP144",
     "the notes have the flag SHF_ALLOC",
-    "Xen keeps a pointer to the id. Of a section that is not loaded it points into the upload buffer, which is freed at "
+    "Xen keeps a pointer to the id. Of a section that is not loaded it points into the upload buffer, which is "
+    "freed at "
     "the end of the upload.",
     "spec/01 §14.5, hazards",
     severity="warning",
@@ -252,7 +251,8 @@ METADATA_EMPTY = _prepare(
 DATA_DANGLES = _prepare(
     "XSP154",
     "the sections that Xen keeps using have the flag SHF_ALLOC",
-    "Of a section that is not loaded Xen keeps a pointer into the upload buffer, which is freed at the end of the upload.",
+    "Of a section that is not loaded Xen keeps a pointer into the upload buffer, which is freed at the end of "
+    "the upload.",
     "spec/06 §4",
     severity="warning",
 )

@@ -145,8 +145,7 @@ IGNORED_SYMBOL = _relocation(
 UNHANDLED_TYPE = _relocation(
     "XSP087",
     "a relocation's type is NONE, 64, PC32 or PLT32",
-    "Xen's loader knows four of the psABI's types. The others come from code that was compiled for another code "
-    "model.",
+    "Xen's loader knows four of the psABI's types. The others come from code that was compiled for another code model.",
     "spec/03 §3",
     errno="EOPNOTSUPP",
     words="Unhandled relocation {number}",
@@ -178,7 +177,8 @@ UNFILLED_SYMBOL_SLOT = _relocation(
 MEANINGLESS_VALUE = _relocation(
     "XSP091",
     "a relocation's symbol has an address",
-    "A section without SHF_ALLOC, and in some releases an empty one, is given no address; its symbols keep their raw value, "
+    "A section without SHF_ALLOC, and in some releases an empty one, is given no address; its symbols keep "
+    "their raw value, "
     "an offset near 0. A pointer made of it leads nowhere.",
     "spec/02 §1",
     severity="warning",

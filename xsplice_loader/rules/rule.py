@@ -34,11 +34,17 @@ class Rule:
     """The field of `Release` that the rule hangs on; None: in all releases."""
 
 
+LOG_LINE = 1020
+"""Bytes of one log line at most: Xen formats into 1024, of which a NUL and the log level's 3 are not seen."""
+
+
 class Findings:
     """What one load has found so far, in the order in which Xen would meet it."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, name: str = "") -> None:
+        """`name` is the payload's, which Xen puts before what it logs."""
         self.release = release
+        self._room = LOG_LINE - len(f"livepatch: {name}: ".encode("utf-8", "surrogateescape"))
         self._all: list[Finding] = []
         self._first_error: Finding | None = None
 
@@ -65,12 +71,16 @@ class Findings:
             stage=rule.stage,
             errno=number,
             crash=rule.crash,
-            xen_message=said.format(**(words or {})) if said is not None else None,
+            xen_message=self._logged(said.format(**(words or {}))) if said is not None else None,
             **details,
         )
         self._all.append(finding)
         if self._first_error is None and finding.severity == "error":
             self._first_error = finding
+
+    def _logged(self, line: str) -> str:
+        """Return as much of a line as Xen's buffer takes."""
+        return line.encode()[: self._room].decode(errors="ignore")
 
     @property
     def deciding(self) -> Finding | None:

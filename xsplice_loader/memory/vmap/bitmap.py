@@ -1,5 +1,4 @@
-"""Xen's vmap: a bitmap over a range of addresses, first fit, with a clear bit before every allocation
-(`spec/02 §6`).
+"""Xen's vmap: a bitmap over a range of addresses, first fit, a guard bit before each allocation (`spec/02 §6`).
 
 Sizes are not stored anywhere. An allocation is a run of set bits, and since one bit before each run stays clear,
 the page there is never mapped: it is the guard page, and at the same time what lets the size be read off the

@@ -44,7 +44,7 @@ class CallbackVmap:
 
 
 class FixedVmap(CallbackVmap):
-    """Answers every request with one address: what if the payload stood here?"""
+    """Answers every request with one address, for the question what would be if the payload stood there."""
 
     def __init__(self, address: int) -> None:
         super().__init__(lambda _mfns, _pages: address)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.memory.vmap.bitmap import Bitmap
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from xsplice_loader.memory.vmap.bitmap import Bitmap
 
 
 class XenVmap:

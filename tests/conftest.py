@@ -1,11 +1,19 @@
+"""Fixtures: recorded hypervisors, Debian's package, and programs that look at files."""
+
 from __future__ import annotations
 
 import gzip
 import os
+import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from forge_readback import require
 from known_hypervisors import KNOWN, Known, Package, missing
+
+if TYPE_CHECKING:
+    from forge_readback import Tool
 
 
 @pytest.fixture(params=KNOWN, ids=lambda known: known.version)
@@ -29,3 +37,16 @@ def package() -> Package:
     if not found.xen_syms.is_file():
         missing(f"{found.tree} is not there; scripts/fetch-xen fetches it")
     return found
+
+
+@pytest.fixture
+def run() -> Tool:
+    """Run a program that must succeed in silence, and return what it prints."""
+
+    def call(tool: str, *arguments: str, text: str | None = None) -> str:
+        done = subprocess.run([require(tool), *arguments], input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr, done.stderr
+        return done.stdout
+
+    return call

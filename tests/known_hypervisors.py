@@ -8,7 +8,7 @@ from typing import NamedTuple, NoReturn
 
 import pytest
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parent / "data"
 
 
 class Known(NamedTuple):

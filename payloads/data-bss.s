@@ -1,0 +1,44 @@
+# A patch with variables of its own
+#
+# .data and .bss go to a region of their own, behind the code, that is writable and never executable; what
+# .bss holds is zero. Such a patch cannot be applied a second time after a revert, for nobody knows what its
+# variables hold by then.
+#
+#! expect: accepted
+
+        .text
+        .balign 16
+        .globl replacement
+        .type replacement, @function
+replacement:
+        lock incl calls(%rip)
+        mov     calls(%rip), %eax
+        mov     %eax, last_call(%rip)
+        lea     message(%rip), %rax
+        ret
+        .size replacement, . - replacement
+
+        .section .rodata, "a", @progbits
+message:
+        .asciz  "-patched"
+
+        .data
+        .balign 64
+        .type   calls, @object
+calls:
+        .long   1
+        .size   calls, 4
+        .quad   replacement
+
+        .bss
+        .balign 4096
+        .type   last_call, @object
+last_call:
+        .zero   5000
+        .size   last_call, 5000
+
+        .livepatch_func "xen_extra_version", replacement, 16
+
+        .livepatch_depends xen
+        .livepatch_xen_depends xen
+        .build_id sha1
