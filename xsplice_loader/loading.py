@@ -124,7 +124,9 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
     story.read_ids(payload)
 
     if host.release.xen_build_id_check == "early":
-        check_xen_build_id_early(payload, host.hypervisor.build_id, assumed=host.hypervisor.assumed, findings=findings)
+        check_xen_build_id_early(
+            payload, host.hypervisor.build_id, compare=host.hypervisor.has_known_build_id, findings=findings
+        )
 
     story.was_placed = findings.deciding is None
     layout = lay_out(payload, findings)
@@ -150,7 +152,10 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
     prepared = prepare(loaded, host.memory, lookup, _loaded_ids(host), findings)
     if host.release.xen_build_id_check == "late":
         check_xen_build_id_late(
-            prepared.xen_depends, host.hypervisor.build_id, assumed=host.hypervisor.assumed, findings=findings
+            prepared.xen_depends,
+            host.hypervisor.build_id,
+            compare=host.hypervisor.has_known_build_id,
+            findings=findings,
         )
     story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
     own_symbols = build_symbol_table(

@@ -225,3 +225,5 @@ def _check_that_the_table_is_whole() -> None:
 _check_that_the_table_is_whole()
 
 NEWEST = release("4.22.0")
+NEWEST_HIGH = release("4.13.0")
+"""The newest branch that runs 1 GiB higher."""

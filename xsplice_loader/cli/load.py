@@ -38,6 +38,12 @@ Exit status: 0 every payload accepted, 1 some payload refused, 2 wrong usage or 
 """
 
 
+class UnusableError(click.ClickException):
+    """What was given cannot be used, though the command was typed rightly."""
+
+    exit_code = UNUSABLE
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the options say."""
@@ -193,7 +199,7 @@ def _hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
             require=settings.require_hypervisor,
         )
     except (ChoiceError, HypervisorFileError) as error:
-        raise click.UsageError(_safe(str(error))) from None
+        raise UnusableError(_safe(str(error))) from None
 
 
 def _upload(host: Host, file: str, data: bytes | OSError) -> LoadResult:

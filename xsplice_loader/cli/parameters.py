@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xsplice_loader.memory.vmap import VmapCallback
 
 PAGE_SIZE = 4096
@@ -61,6 +64,25 @@ class AddressRange(click.ParamType["tuple[int, int]"]):
         return start, end
 
 
+class CallbackError(click.ClickException):
+    """A callback of the user's failed."""
+
+    exit_code = 2
+
+
+def _guarded(name: str, callback: VmapCallback) -> VmapCallback:
+    """Return the callback with its failures told to the user instead of shown as a traceback of this program."""
+
+    def ask(mfns: Sequence[int], pages: int) -> int | None:
+        try:
+            answer = callback(mfns, pages)
+            return None if answer is None else operator.index(answer)
+        except Exception as error:
+            raise CallbackError(f"the callback {name} failed: {type(error).__name__}: {error}") from None
+
+    return ask
+
+
 class VmapName(click.ParamType["str | VmapCallback"]):
     """A finder of addresses by name, or `MODULE:CALLABLE`."""
 
@@ -90,7 +112,7 @@ class VmapName(click.ParamType["str | VmapCallback"]):
             sys.path.remove("")
         if not callable(target):
             self.fail(f"{value} is not callable; expected a function (mfns, pages) -> address or None", param, ctx)
-        return target  # type: ignore[no-any-return]
+        return _guarded(value, target)
 
     def _known(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from xsplice_loader.host import VMAPS  # noqa: PLC0415 - not for --help

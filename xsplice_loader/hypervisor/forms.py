@@ -135,8 +135,8 @@ def _found(
         address = symbols.address_of(name)
         return None if address is None else address - xen_virt_start
 
-    if build_id is None:
-        lacks += ("The file has no build-id: those that payloads ask for are not compared.",)
+    if build_id is None and not pieces:
+        lacks += ("The file has no build-id: the one that a payload asks for is not compared.",)
     name = reported_release(pieces, offset_of)
     return Found(
         xen_virt_start,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xsplice_loader.hypervisor.contents import FormError, HypervisorFileError, Pieces, read_contents
 from xsplice_loader.hypervisor.forms import read_form
 from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
-from xsplice_loader.releases import GIB, NEWEST, Release, release
+from xsplice_loader.releases import GIB, NEWEST, NEWEST_HIGH, Release, release
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,10 @@ class Hypervisor:
     assumed: bool = False
     assumptions: tuple[str, ...] = ()
     """A sentence for each thing that the file lacks, and what is taken instead; empty for whole files."""
+    own_release: Release = NEWEST
+    """The release that the image is, whatever rules were asked for."""
+    has_image: bool = True
+    """Whether the file holds code and data, and not only names and addresses."""
     _xen_virt_start: int = field(default=0, repr=False)
     _pieces: Pieces = field(default_factory=lambda: Pieces(()), repr=False)
     _release_was_asked_for: bool = field(default=False, repr=False)
@@ -100,6 +104,11 @@ class Hypervisor:
             raise ValueError(f"the payload range {start:#x}-{end:#x} is empty, or not of whole pages")
         return self._with_arena(start, end)
 
+    @property
+    def has_known_build_id(self) -> bool:
+        """Whether a payload's build-id can be compared: a whole image that has none really has none."""
+        return not self.assumed and (self.has_image or self.build_id is not None)
+
     def read(self, address: int, size: int) -> bytes | None:
         """Return `size` bytes of the image as it starts; None unless the file holds all of them.
 
@@ -133,10 +142,11 @@ class Hypervisor:
 def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: bool) -> Hypervisor:
     symbols = found.symbols
     lacks = list(found.lacks)
+    newest = next(rules for rules in (NEWEST, NEWEST_HIGH) if rules.xen_virt_start == found.xen_virt_start)
     if found.reported is None and asked is None:
-        lacks.append(f"The file does not say which release it is: the rules of {NEWEST} are taken.")
+        lacks.append(f"The file does not say which release it is: the rules of {newest} are taken.")
     # Addresses follow the release that the image is; what was asked for counts only where it does not say.
-    own = found.reported or asked or NEWEST
+    own = found.reported or asked or newest
     text_start = _first_of(symbols, b"_stext", b"_start", b"start")
     if text_start is None:
         text_start = int(symbols.addresses[0])
@@ -173,6 +183,8 @@ def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: boo
         built_in=built_in,
         # What the model lacks, it lacks by design: it stands for a default build.
         assumptions=() if built_in else tuple(lacks),
+        own_release=own,
+        has_image=bool(found.pieces),
         _xen_virt_start=found.xen_virt_start,
         _pieces=found.pieces,
         _release_was_asked_for=asked is not None,

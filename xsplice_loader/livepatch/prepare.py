@@ -91,10 +91,13 @@ def prepare(
 
 
 def check_xen_build_id_late(
-    xen_depends: bytes | None, xen_build_id: bytes | None, *, assumed: bool, findings: Findings
+    xen_depends: bytes | None, xen_build_id: bytes | None, *, compare: bool, findings: Findings
 ) -> None:
-    """Compare the build-id that the payload is for with the hypervisor's (4.14 up to SET-D)."""
-    if xen_depends is None or assumed:
+    """Compare the build-id that the payload is for with the hypervisor's (4.14 up to SET-D).
+
+    `compare` is false where the hypervisor's is not known.
+    """
+    if xen_depends is None or not compare:
         return
     if xen_build_id is None:
         findings.add(rules.XEN_WITHOUT_BUILD_ID_LATE, "the hypervisor has no build-id to compare with")

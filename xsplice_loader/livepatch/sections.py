@@ -16,9 +16,12 @@ XEN_DEPENDS = ".livepatch.xen_depends"
 
 
 def check_xen_build_id_early(
-    payload: ObjectFile, xen_build_id: bytes | None, *, assumed: bool, findings: Findings
+    payload: ObjectFile, xen_build_id: bytes | None, *, compare: bool, findings: Findings
 ) -> None:
-    """Compare the build-id in the file's `.livepatch.xen_depends` with the hypervisor's (SET-D)."""
+    """Compare the build-id in the file's `.livepatch.xen_depends` with the hypervisor's (SET-D).
+
+    `compare` is false where the hypervisor's is not known; then only the form is tested.
+    """
     section = payload.section_named(XEN_DEPENDS)
     if section is None:
         findings.add(
@@ -37,7 +40,7 @@ def check_xen_build_id_early(
             section=XEN_DEPENDS,
             index=section.index,
         )
-    elif assumed:
+    elif not compare:
         return
     elif xen_build_id is None:
         findings.add(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+"""Harmless, and Xen's own indentation in one of its log lines."""
+
 
 def for_terminal(text: str) -> str:
     """Return `text` with everything escaped that a terminal might act on or hide.
@@ -10,4 +13,7 @@ def for_terminal(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return "".join(
+        char if char.isprintable() or char == NO_BREAK_SPACE else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

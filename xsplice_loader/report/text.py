@@ -56,9 +56,11 @@ def _hypervisor_line(host: Host) -> str:
     build_id = hypervisor.build_id.hex() if hypervisor.build_id is not None else "no build-id"
     file = "built-in model" if hypervisor.built_in else for_terminal(hypervisor.file)
     rules = host.state.release
-    shown_rules = f"rules of {rules.name}" if rules.name != hypervisor.release.name else f"Xen {rules.name}"
+    what = f"Xen {hypervisor.own_release.name}"
+    if rules.name != hypervisor.own_release.name:
+        what += f" under the rules of {rules.name}"
     return (
-        f"hypervisor {file}: {shown_rules}, {build_id}, payloads go to "
+        f"hypervisor {file}: {what}, {build_id}, payloads go to "
         f"{hypervisor.arena_start:#018x}-{hypervisor.arena_end:#018x}"
     )
 
