@@ -35,7 +35,8 @@ def run(*words: str | Path, **options: Any) -> Result:
 
 def load_json(*words: str | Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(run("--format", "json", *words).stdout)
-    jsonschema.validate(document, json.loads(run("--schema").stdout))
+    validator: Any = jsonschema.Draft202012Validator
+    validator(json.loads(run("--schema").stdout)).validate(document)
     return document
 
 
