@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xsplice_loader.host import Host
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 def name_of(file: str) -> str:
     """Return the name under which a file is uploaded: without directory and last extension, `stdin` for `-`."""
-    return "stdin" if file == "-" else Path(file).stem
+    return "stdin" if file == "-" else os.path.splitext(os.path.basename(file.rstrip("/")))[0]
 
 
 def unreadable(file: str, error: OSError) -> LoadResult:
@@ -70,7 +69,8 @@ def load(
         data = payload
     else:
         try:
-            data = Path(payload).read_bytes()
+            with open(payload, "rb") as stream:
+                data = stream.read()
         except OSError as error:
             return unreadable(file, error)
     if hypervisor is None:

@@ -9,7 +9,7 @@ that is where Xen would have stopped.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from xsplice_loader.payload import ObjectFile, read
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
-from xsplice_loader.results import LoadResult, RelocationTotals
+from xsplice_loader.results import NO_RELOCATIONS, LoadResult
 from xsplice_loader.rules import Findings, observations, placing, upload
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ MAX_HINTS = 8
 """Unknown names for which similar ones are looked for; each costs a walk over Xen's whole table."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedPayload:
+class LoadedPayload(NamedTuple):
     """A payload in state CHECKED, as later uploads and actions see it."""
 
     name: str
@@ -68,8 +67,7 @@ class LoadedPayload:
     may_be_reapplied: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadTrace:
+class LoadTrace(NamedTuple):
     """What the steps of one load made, accepted or not."""
 
     payload: ObjectFile
@@ -350,7 +348,7 @@ class _Story:
         self.findings = findings
         self.was_placed = False
         self.trace: LoadTrace | None = None
-        self.relocations = RelocationTotals(0, {})
+        self.relocations = NO_RELOCATIONS
         self.functions: tuple[PatchedFunction, ...] = ()
         self._ids: dict[str, bytes | None] = {}
 

@@ -77,7 +77,7 @@ ENDBR64 = bytes.fromhex("f30f1efa")
 ENDBR64_POISON = bytes.fromhex("660f1f01")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Release:
     """One release's rules. Every field but the first two is a switch of `spec/06 §2`."""
 

@@ -7,7 +7,7 @@ are not UTF-8; whoever shows them escapes what his medium needs escaped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ class LoadError(Exception):
         self.errno = errno
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Finding:
     """One thing found, tied to the rule that it breaks. Keys that do not apply are None."""
 
@@ -99,8 +99,7 @@ class Finding:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """One of the three parts of a loaded payload; an empty one has the address of the next."""
 
     name: Literal["text", "rw", "ro"]
@@ -114,7 +113,7 @@ class Region:
         return -(-self.size // 4096)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PlacedSection:
     """A section that got an address."""
 
@@ -125,8 +124,7 @@ class PlacedSection:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class PatchedFunction:
+class PatchedFunction(NamedTuple):
     """One entry of `.livepatch.funcs` as loaded.
 
     `before` and `patched` are 32 bytes at `old_addr`, or None where the hypervisor's bytes are not at hand.
@@ -142,7 +140,7 @@ class PatchedFunction:
     patched: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Relocation:
     """One applied or refused relocation, for lists.
 
@@ -162,12 +160,14 @@ class Relocation:
     instruction: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RelocationTotals:
+class RelocationTotals(NamedTuple):
     """How many relocations of which type a payload asks to be applied."""
 
     total: int
     by_type: dict[str, int]
+
+
+NO_RELOCATIONS = RelocationTotals(0, {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,7 +189,7 @@ class LoadResult:
     pages: int = 0
     sections: tuple[PlacedSection, ...] = ()
     funcs: tuple[PatchedFunction, ...] = ()
-    relocations: RelocationTotals = RelocationTotals(0, {})
+    relocations: RelocationTotals = NO_RELOCATIONS
     findings: tuple[Finding, ...] = ()
     image_bytes: np.ndarray | None = None
     """The loaded memory from the text address, whole pages, as uint8; None unless accepted."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.vmap import VmapCallback
-    from xsplice_loader.results import LoadResult
+    from xsplice_loader.results import LoadResult, Relocation
 
 ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
 DEFAULT_MAX_SIZE = 2 << 20
@@ -161,7 +160,7 @@ def _read(file: str, max_size: int) -> bytes | OSError:
     try:
         if file == "-":
             return sys.stdin.buffer.read(limit)
-        with Path(file).open("rb") as stream:
+        with open(file, "rb") as stream:
             return stream.read(limit)
     except OSError as error:
         return error
@@ -223,21 +222,22 @@ def _safe(text: str) -> str:
 
 
 def _render(settings: Settings, host: Host, results: list[LoadResult]) -> bytes:
-    from xsplice_loader.relocation.listing import list_relocations  # noqa: PLC0415 - numpy, as above
-
-    items = [
-        list(list_relocations(result.trace, host.state.release)) if settings.relocations and result.trace else None
-        for result in results
-    ]
+    items = [_list(result, host) if settings.relocations else None for result in results]
     if settings.format == "json":
         from xsplice_loader.report.document import document, encode  # noqa: PLC0415 - only for JSON
 
-        return encode(document(host, results, [([] if settings.relocations and i is None else i) for i in items]))
+        return encode(document(host, results, items))
     from xsplice_loader.report.text import load_report  # noqa: PLC0415 - only for text
 
     verbosity = -1 if settings.quiet else int(settings.verbose)
     lines = load_report(host, results, items, verbosity=verbosity, paint=paint_for(settings.output))
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _list(result: LoadResult, host: Host) -> list[Relocation]:
+    from xsplice_loader.relocation.listing import list_relocations  # noqa: PLC0415 - only with --relocations
+
+    return list(list_relocations(result.trace, host.state.release)) if result.trace is not None else []
 
 
 def _write_files(settings: Settings, results: list[LoadResult]) -> None:
@@ -253,13 +253,12 @@ def _write_files(settings: Settings, results: list[LoadResult]) -> None:
                 write_whole(_path_in(settings.elf, result.name, "elf"), elf_file(result.trace))
 
 
-def _path_in(directory: str, name: str, extension: str) -> Path:
-    folder = Path(directory)
+def _path_in(directory: str, name: str, extension: str) -> str:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{_safe(directory)} cannot be made: {error.strerror or error}") from None
-    return folder / f"{name}.{extension}"
+    return os.path.join(directory, f"{name}.{extension}")
 
 
 def _status(results: list[LoadResult]) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -40,23 +38,25 @@ def write_whole(path: str | os.PathLike[str], contents: bytes) -> None:
     Raises:
         OutputError: it could not be written.
     """
-    target = Path(path)
+    import tempfile  # noqa: PLC0415 - seldom wanted, and it brings a dozen modules
+
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(contents)
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as file:
+                file.write(contents)
             return
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".xsplice-", suffix=".part")
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".xsplice-", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(contents)
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
-            Path(temporary).replace(target)
+            os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+                os.unlink(temporary)
             raise
     except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
+        raise OutputError(f"{os.fspath(path)} cannot be written: {error.strerror or error}") from None
 
 
 def _umask() -> int:

@@ -164,7 +164,7 @@ def name_order(data: bytes, layout: Layout, position: int, starts: list[int]) ->
     entries = pairs[:, 1].astype(np.intp)
     if np.any(entries >= layout.count) or np.any(np.array(starts)[entries] != pairs[:, 0] + layout.names):
         raise NoTableError
-    if np.any(lengths[entries] == 0) or len(np.unique(entries)) != named:
+    if np.any(lengths[entries] == 0) or np.bincount(entries).max(initial=0) > 1:
         raise NoTableError
     return entries
 

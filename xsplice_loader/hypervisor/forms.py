@@ -10,13 +10,13 @@ from xsplice_loader.hypervisor.elf_symbols import read_symbols
 from xsplice_loader.hypervisor.embedded import find_table, labelled_table
 from xsplice_loader.hypervisor.pe import PE_MAGIC, read_pe
 from xsplice_loader.hypervisor.reported import reported_arena_end, reported_release
-from xsplice_loader.hypervisor.symbol_list import looks_like_list, read_list
 from xsplice_loader.releases import GIB, NEWEST, Release, UnknownReleaseError, release
 
 if TYPE_CHECKING:
     import os
 
     from xsplice_loader.hypervisor.contents import Form
+    from xsplice_loader.hypervisor.symbol_list import SymbolList
     from xsplice_loader.hypervisor.symbols import SymbolTable
 
 XEN_VIRT_STARTS = (release("4.7.0").xen_virt_start, NEWEST.xen_virt_start)
@@ -66,8 +66,10 @@ def read_form(data: memoryview) -> Found:
         return _read_xen_syms(elf) if elf.is_64 else _read_boot_image(elf)
     if data[:2] == PE_MAGIC:
         return _read_efi(data)
+    from xsplice_loader.hypervisor.symbol_list import looks_like_list, read_list  # noqa: PLC0415 - the rarest form
+
     if looks_like_list(data):
-        return _read_list(data)
+        return _read_list(read_list(data))
     raise FormError(f"is no hypervisor: {_EXPECTED}; the file starts with {bytes(data[:4]).hex(' ')}")
 
 
@@ -119,8 +121,8 @@ def _read_efi(data: memoryview) -> Found:
     return _found(table.at(xen_virt_start), xen_virt_start, pieces, efi.build_id(), ())
 
 
-def _read_list(data: memoryview) -> Found:
-    symbols, has_file_names = read_list(data)
+def _read_list(listed: SymbolList) -> Found:
+    symbols, has_file_names = listed
     lacks: tuple[str, ...] = ("A symbol list holds no bytes: old bytes are not compared.",)
     if not has_file_names:
         lacks += ("The list does not say which file local symbols are of, so payloads cannot name these.",)

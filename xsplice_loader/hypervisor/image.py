@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xsplice_loader.hypervisor.contents import FormError, HypervisorFileError, Pieces, read_contents
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from xsplice_loader.hypervisor.forms import Found
     from xsplice_loader.hypervisor.symbols import SymbolTable
 
-MODEL = Path(__file__).with_name("model.elf")
+MODEL = os.path.join(os.path.dirname(__file__), "model.elf")
 _TWO_MIB = 2 << 20
 
 

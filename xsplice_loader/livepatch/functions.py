@@ -16,7 +16,7 @@ from xsplice_loader.livepatch.patching import (
 )
 from xsplice_loader.memory.address_space import AddressSpace, MemoryFault
 from xsplice_loader.payload import text_of
-from xsplice_loader.relocation.diagnosis import INT32, overrun, signed, signed_bits, size_text
+from xsplice_loader.relocation.numbers import INT32, overrun, signed, signed_bits, size_text
 from xsplice_loader.results import PatchedFunction
 from xsplice_loader.rules import content as rules
 from xsplice_loader.rules import observations
@@ -37,7 +37,7 @@ SHOWN = 32
 """Bytes of the old function to show."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FunctionEntry:
     """One entry, its old address resolved."""
 

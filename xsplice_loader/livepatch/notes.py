@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 NOTE_HEADER = Struct("<III")
 NT_GNU_BUILD_ID = 3
 _OWNER = b"GNU"
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenNote:
+class BrokenNote(NamedTuple):
     """Why a note is no build-id, and the errno's name that Xen's parser gives for it."""
 
     errno: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.livepatch import functions
 from xsplice_loader.livepatch.notes import NOTE_HEADER, parse_build_id
@@ -32,8 +31,7 @@ BUILD_ID = ".note.gnu.build-id"
 DEPENDS = ".livepatch.depends"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """What a payload turned out to be."""
 
     entries: tuple[FunctionEntry, ...]
@@ -42,8 +40,7 @@ class Prepared:
     xen_depends: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedSections:
+class LoadedSections(NamedTuple):
     """Access to a payload's sections where they stand in memory now."""
 
     payload: ObjectFile

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ NAME_LENGTH = 126
 """Bytes of a name that are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadSymbol:
+class PayloadSymbol(NamedTuple):
     """One symbol as Xen keeps it."""
 
     name: bytes

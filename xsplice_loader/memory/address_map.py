@@ -7,8 +7,7 @@ is not (`spec/02 §8`). The map serves explanations: in which area does an addre
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.releases import GIB
 
@@ -29,8 +28,7 @@ FIXADDR_X_SIZE = 0x1000
 """The executable fixmap without Hyper-V guest support (`spec/02 §8.2`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
+class Area(NamedTuple):
     """A named range of addresses, half open."""
 
     name: str
@@ -38,8 +36,7 @@ class Area:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class AddressMap:
+class AddressMap(NamedTuple):
     """Areas in ascending order that do not overlap; addresses between them belong to none."""
 
     areas: tuple[Area, ...]

@@ -10,8 +10,7 @@ yields 0, and with sizes near 2^64.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from xsplice_loader.memory.address_space import ADDRESS_MASK
 from xsplice_loader.releases import PAGE_SIZE, Release
@@ -36,8 +35,7 @@ PERMISSIONS: Mapping[RegionName, Literal["r-x", "rw-", "r--"]] = {"text": "r-x",
 ORDER: tuple[RegionName, RegionName, RegionName] = ("text", "rw", "ro")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Offsets within regions, before any address is known."""
 
     places: dict[int, tuple[RegionName, int]]
@@ -50,8 +48,7 @@ class Layout:
     """The placed rw sections, for the question whether the payload may be applied again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Addresses for everything that is loaded."""
 
     regions: tuple[Region, Region, Region]

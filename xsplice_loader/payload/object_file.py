@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ def string_at(table: bytes, offset: int) -> bytes:
     return table[offset : table.index(0, offset)]
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What is used of `Elf64_Ehdr`."""
 
     section_table_offset: int
@@ -36,7 +35,7 @@ class Header:
     name_table_index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Section:
     """One section header, with the section's name."""
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xsplice_loader.memory.address_space import ADDRESS_LIMIT
+from xsplice_loader.releases import GIB
+from xsplice_loader.relocation.numbers import INT32, overrun, signed, signed_bits, size_text
 
 if TYPE_CHECKING:
     from xsplice_loader.memory.address_map import AddressMap, Area
@@ -19,34 +21,6 @@ if TYPE_CHECKING:
 AREA_TEXT = {"xen": "Xen's image", "payload arena": "the range for payloads", "vmap": "the ordinary vmap area"}
 AT_HOME = frozenset({"xen", "payload arena"})
 """Areas in which a target is expected to lie."""
-INT32 = (-(1 << 31), 1 << 31)
-GIB = 1 << 30
-TIB = 1 << 40
-
-
-def signed(value: int, bits: int = 64) -> int:
-    """Read the low `bits` bits of `value` as a two's-complement number."""
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def signed_bits(value: int) -> int:
-    """Return how many bits a two's-complement number needs."""
-    return (value if value >= 0 else ~value).bit_length() + 1
-
-
-def overrun(value: int, low: int, high: int) -> int:
-    """Return by how much `value` lies outside `[low, high)`: 0 inside, 1 for the first value that does not fit."""
-    return max(low - value, value - (high - 1), 0)
-
-
-def size_text(size: int) -> str:
-    """Return a distance in bytes as a person would say it: `12 bytes`, `1.4 GiB`, `125.2 TiB`."""
-    size = abs(size)
-    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} byte{'' if size == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)

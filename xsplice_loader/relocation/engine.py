@@ -13,8 +13,7 @@ ever looked at one by one, and not here: the engine returns their indices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,8 +26,7 @@ BLOCK = 16384
 """Rows at a time: the columns of a block fit a processor's second-level cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The section that relocations are applied to."""
 
     contents: np.ndarray
@@ -41,8 +39,7 @@ class Target:
         return np.ndarray((count,), f"<u{width}", self.contents.data if count else None, strides=(1,))
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """What came of one relocation section."""
 
     faulty: list[int]

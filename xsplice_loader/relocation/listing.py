@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.payload import text_of
-from xsplice_loader.relocation.diagnosis import INT32, signed
 from xsplice_loader.relocation.instructions import InstructionFinder
+from xsplice_loader.relocation.numbers import INT32, signed
 from xsplice_loader.relocation.relocating import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
 from xsplice_loader.results import Relocation

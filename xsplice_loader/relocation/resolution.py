@@ -6,8 +6,7 @@ absolute ones keep their value, the others get their section's address added.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from xsplice_loader.rules import Findings
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ResolvedSymbols:
+class ResolvedSymbols(NamedTuple):
     """What each symbol of a payload stands for. Columns have one row a symbol."""
 
     values: np.ndarray
@@ -37,8 +35,7 @@ class ResolvedSymbols:
     """Not found, but taken to lie at the start of Xen's image, as bool."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """Where undefined symbols are looked up."""
 
     address_of: Callable[[bytes], int | None]

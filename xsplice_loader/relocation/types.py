@@ -7,11 +7,10 @@ can say where it came from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class RelocationType:
+class RelocationType(NamedTuple):
     """One row. `S` symbol, `A` addend, `P` place of the field; widths in bits, 0 for no field."""
 
     number: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from xsplice_loader.relocation.diagnosis import size_text
+from xsplice_loader.relocation.numbers import size_text
 from xsplice_loader.report.escaping import for_terminal
 from xsplice_loader.report.reach import reach_bar
 
