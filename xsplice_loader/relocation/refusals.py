@@ -172,8 +172,7 @@ class Examiner:
         relocations = self.group.section.text_name
         self.findings.add(
             rules.OVERFLOW,
-            f"relocation {row} in {relocations}: {symbol} is {size_text(overflow.value)} away, a displacement of "
-            f"{overflow.bits} signed bits for a field of 32",
+            f"relocation {row} in {relocations}: {symbol} is {size_text(overflow.value)} away, and 32 bits reach 2 GiB",
             words={"index": row, "relocations": relocations, "section": self.section_name},
             s=overflow.s,
             a=overflow.a,

@@ -43,26 +43,23 @@ def load_report(
             "image, and build-ids and old bytes are not compared",
             "warning",
         )
-    if verbosity >= 0:
-        yield _hypervisor_line(host)
     for result, items in zip(results, relocations, strict=True):
+        yield from _payload(result, items, verbosity, paint)
         if verbosity >= 0:
             yield ""
-        yield from _payload(result, items, verbosity, paint)
+    if verbosity >= 0:
+        yield from _hypervisor(host)
 
 
-def _hypervisor_line(host: Host) -> str:
+def _hypervisor(host: Host) -> Iterator[str]:
     hypervisor = host.hypervisor
-    build_id = hypervisor.build_id.hex() if hypervisor.build_id is not None else "no build-id"
     file = "built-in model" if hypervisor.built_in else for_terminal(hypervisor.file)
-    rules = host.state.release
     what = f"Xen {hypervisor.own_release.name}"
-    if rules.name != hypervisor.own_release.name:
-        what += f" under the rules of {rules.name}"
-    return (
-        f"hypervisor {file}: {what}, {build_id}, payloads go to "
-        f"{hypervisor.arena_start:#018x}-{hypervisor.arena_end:#018x}"
-    )
+    if host.state.release.name != hypervisor.own_release.name:
+        what += f" under the rules of {host.state.release.name}"
+    build_id = hypervisor.build_id.hex() if hypervisor.build_id is not None else "none"
+    yield f"hypervisor {file}: {what}, build-id {build_id}"
+    yield f"payloads go to {hypervisor.arena_start:#018x}-{hypervisor.arena_end:#018x}"
 
 
 def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: int, paint: Paint) -> Iterator[str]:
@@ -168,7 +165,8 @@ def _finding(finding: Finding, paint: Paint) -> Iterator[str]:
         yield f"      {paint(for_terminal(finding.instruction), 'strong')}"
     if finding.s is not None and finding.p is not None and finding.a is not None and finding.value is not None:
         sign, addend = ("+", finding.a) if finding.a >= 0 else ("-", -finding.a)
-        yield f"      S + A - P = {finding.s:#x} {sign} {addend:#x} - {finding.p:#x} = {finding.value:#x}"
+        terms = f"{finding.s:#x} {sign} {addend:#x} - {finding.p:#x}"
+        yield f"      {finding.type}: S + A - P = {terms} = {finding.value:#x}"
     if finding.value is not None and finding.range is not None:
         yield f"      {reach_bar(finding.value)}"
         yield (
