@@ -34,7 +34,7 @@ from xsplice_loader.results import NO_RELOCATIONS, LoadResult
 from xsplice_loader.rules import Findings, observations, placing, upload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
@@ -240,7 +240,7 @@ def _lookup(host: HostState) -> Lookup:
     return Lookup(host.address_of, names_like, assumed)
 
 
-def _known_name_test(host: HostState):  # type: ignore[no-untyped-def]
+def _known_name_test(host: HostState) -> Callable[[bytes], bool]:
     """Return the test whether a name is taken. The model's names say nothing about an assumed hypervisor's."""
     search = host.address_in_payloads if host.hypervisor.assumed else host.address_of
     return lambda name: search(name) is not None
