@@ -22,9 +22,9 @@ from xsplice_loader.livepatch.sections import (
     check_xen_build_id_early,
 )
 from xsplice_loader.livepatch.symbol_table import PayloadSymbol, build_symbol_table
-from xsplice_loader.memory.address_space import ADDRESS_LIMIT, UPPER_HALF, AddressSpace
-from xsplice_loader.memory.frames import DomainHeap
+from xsplice_loader.memory.address_space import UPPER_HALF, AddressSpace, Mapping
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
+from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
 from xsplice_loader.memory.vmap import FixedVmap
 from xsplice_loader.payload import ObjectFile, read
 from xsplice_loader.releases import PAGE_SIZE, Release
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.placement import Layout
-    from xsplice_loader.memory.vmap import Vmap
     from xsplice_loader.relocation.resolution import ResolvedSymbols
     from xsplice_loader.results import Finding, PatchedFunction
 
@@ -63,7 +62,7 @@ class LoadedPayload(NamedTuple):
     build_id: bytes | None
     depends: bytes | None
     xen_depends: bytes | None
-    mfns: list[int]
+    mapping: Mapping
     may_be_reapplied: bool
 
 
@@ -82,15 +81,18 @@ class HostState:
     """What an upload finds on the host, and changes."""
 
     hypervisor: Hypervisor
-    vmap: Vmap
-    memory: AddressSpace
+    virtual: VirtualMemory
     release: Release
     nops: NopTable = "p6"
     max_size: int = MAX_SIZE
     """0: no limit."""
-    heap: DomainHeap = field(default_factory=DomainHeap)
     payloads: list[LoadedPayload] = field(default_factory=list)
     """In the order of their uploads."""
+
+    @property
+    def memory(self) -> AddressSpace:
+        """The host's mapped memory."""
+        return self.virtual.space
 
     def address_of(self, name: bytes) -> int | None:
         """Look a symbol up as Xen does: in its own table first, then in the loaded payloads (`spec/03 §1`)."""
@@ -130,13 +132,13 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
     layout = lay_out(payload, findings)
     story.was_placed = story.was_placed and findings.deciding is None
     space = _Allocation(host, layout, for_real=findings.deciding is None)
-    base = space.allocate(findings)
-    if base is None:
+    mapping = space.allocate(findings)
+    if mapping is None:
         check_special_sections(payload, findings)
         check_patching_sections(payload, findings)
         return story.end()
-    placement = place(payload, layout, base)
-    image = space.image
+    placement = place(payload, layout, mapping.start)
+    image = mapping.contents
     _copy_sections(payload, placement, image, findings)
 
     lookup = _lookup(host)
@@ -161,7 +163,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
     )
 
     if findings.deciding is not None:
-        space.release()
+        space.release(mapping)
         return story.end()
     space.secure(placement)
     host.payloads.append(
@@ -175,7 +177,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
             prepared.build_id,
             prepared.depends,
             _xen_depends(prepared, payload),
-            space.mfns,
+            mapping,
             may_be_reapplied(layout, host.release),
         )
     )
@@ -255,62 +257,38 @@ def _xen_depends(prepared: Prepared, payload: ObjectFile) -> bytes | None:
 
 
 class _Allocation:
-    """The payload's range of addresses and its pages: taken, and given back where the payload is refused."""
+    """The payload's mapped pages: taken, and given back where the payload is refused."""
 
     def __init__(self, host: HostState, layout: Layout, *, for_real: bool) -> None:
-        """`for_real` is false where Xen refused before placing: then the host's own books are left alone."""
+        """`for_real` is false where Xen refused before placing: then the design's own books are left alone."""
         self.host = host
         self.pages = layout.pages
-        self.vmap = host.vmap if for_real else host.vmap.copy()
-        self.mfns: list[int] = []
-        self.image = np.zeros(0, np.uint8)
-        self.base = 0
+        virtual = host.virtual
+        self.virtual = (
+            virtual
+            if for_real
+            else VirtualMemory(virtual.heap, virtual.space, virtual.vmap.copy(), anywhere=virtual.anywhere)
+        )
 
-    def allocate(self, findings: Findings) -> int | None:
-        """Take frames, then an address for them, map them there, and return the address (`spec/02 §6`)."""
+    def allocate(self, findings: Findings) -> Mapping | None:
+        """Take frames and an address for them, and return them mapped (`spec/02 §6`)."""
         if not self.pages:
             findings.add(
                 observations.NOTHING_LOADABLE, "no section of the payload is loaded; it gets a range of no pages"
             )
-        mfns = self.host.heap.allocate(self.pages)
-        if mfns is None:
-            findings.add(placing.NO_MEMORY, f"the host has no {self.pages} free pages")
+        try:
+            if self.virtual.anywhere:
+                self._warn_of_place(findings)
+            return self.virtual.vmalloc(self.pages)
+        except OutOfMemoryError as error:
+            findings.add(placing.NO_MEMORY, str(error))
             return None
-        base = self.vmap.vmalloc(mfns)
-        fault = self._fault_of(base)
-        if base is None or fault is not None:
-            findings.add(placing.NO_MEMORY, fault or "")
-            self.host.heap.free(mfns)
-            if base is not None:
-                self.vmap.vfree(base)
-            return None
-        if isinstance(self.vmap, FixedVmap):
-            self._warn_of_place(base, findings)
-        self.mfns, self.base = mfns, base
-        self.image = np.zeros(self.pages * PAGE_SIZE, np.uint8)
-        self.host.memory.map(base, self.image)
-        return base
 
-    def _fault_of(self, base: int | None) -> str | None:
-        """Say why an address cannot be used; what the caller chose by hand need only be a page address."""
-        if base is None:
-            return f"there is no free range of {self.pages} pages for the payload"
-        where = f"the address chosen for the payload, {base:#x}"
-        if base % PAGE_SIZE:
-            return f"{where}, is not a page address"
-        if not 0 <= base <= ADDRESS_LIMIT - self.pages * PAGE_SIZE:
-            return f"{where}, leaves no room for {self.pages} pages"
-        if isinstance(self.vmap, FixedVmap):
-            return None
-        if base < UPPER_HALF:
-            return f"{where}, cannot be mapped: Xen lives in the upper half of the address space"
-        occupant = self.host.memory.occupant(base, self.pages)
-        return f"{where}, is taken by {occupant}" if occupant is not None else None
-
-    def _warn_of_place(self, base: int, findings: Findings) -> None:
+    def _warn_of_place(self, findings: Findings) -> None:
+        base = self.virtual.vmap.address if isinstance(self.virtual.vmap, FixedVmap) else 0
         occupant = self.host.memory.occupant(base, self.pages)
         if occupant is not None:
-            findings.add(observations.PLACED_BY_HAND, f"at {base:#018x} lies {occupant}")
+            findings.add(observations.PLACED_BY_HAND, f"at {base:#018x} lie {occupant}")
         elif base < UPPER_HALF:
             findings.add(
                 observations.PLACED_BY_HAND,
@@ -323,20 +301,14 @@ class _Allocation:
 
     def secure(self, placement: Placement) -> None:
         """Set the permissions of the three regions, the load's last step (`spec/02 §5`)."""
-        self.host.memory.protect(
-            self.base,
-            [
-                (region.address, region.address + region.pages * PAGE_SIZE, region.permissions)
-                for region in placement.regions
-                if region.pages
-            ],
-        )
+        for region in placement.regions:
+            if region.pages:
+                end = region.address + region.pages * PAGE_SIZE
+                self.host.memory.modify_mappings(region.address, end, region.permissions)
 
-    def release(self) -> None:
+    def release(self, mapping: Mapping) -> None:
         """Give everything back."""
-        self.host.memory.unmap(self.base)
-        self.vmap.vfree(self.base)
-        self.host.heap.free(self.mfns)
+        self.virtual.vfree(mapping)
 
 
 class _Story:

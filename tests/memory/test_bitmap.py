@@ -118,13 +118,13 @@ def test_allocations_never_touch(steps: list[tuple[bool, int]]) -> None:
 
 def test_two_ranges_and_one_free() -> None:
     vmap = XenVmap(default := Bitmap(0xFFFF82C000000000, 0xFFFF82D000000000), arena := Bitmap(*ARENA), chosen=arena)
-    address = vmap.vmalloc([1, 2, 3])
+    address = vmap.reserve([1, 2, 3])
     assert address == 0xFFFF82D040809000
     elsewhere = default.allocate(2)
     assert elsewhere is not None
     assert (vmap.size(address), vmap.size(elsewhere), vmap.owns(address + 0x5000)) == (3, 2, False)
-    vmap.vfree(elsewhere)
+    vmap.release(elsewhere)
     assert (vmap.size(address), vmap.size(elsewhere)) == (3, 0)
     twin = vmap.copy()
-    assert twin.vmalloc([4]) == 0xFFFF82D04080D000
-    assert vmap.vmalloc([4]) == 0xFFFF82D04080D000
+    assert twin.reserve([4]) == 0xFFFF82D04080D000
+    assert vmap.reserve([4]) == 0xFFFF82D04080D000

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from xsplice_loader.loading import MAX_SIZE, HostState, LoadedPayload, load_payload
 from xsplice_loader.memory.address_map import default_vmap
 from xsplice_loader.memory.address_space import AddressSpace
+from xsplice_loader.memory.frames import DomainHeap
+from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, CallbackVmap, FixedVmap, Vmap, VmapCallback, XenVmap
 from xsplice_loader.releases import release as release_named
 
@@ -82,8 +84,12 @@ class Host:
         self.hypervisor = hypervisor
         self.state = HostState(
             hypervisor=hypervisor,
-            vmap=_vmap(hypervisor, vmap, place),
-            memory=AddressSpace(_UnknownContents(hypervisor) if hypervisor.assumed else hypervisor),
+            virtual=VirtualMemory(
+                DomainHeap(),
+                AddressSpace(_UnknownContents(hypervisor) if hypervisor.assumed else hypervisor),
+                _vmap(hypervisor, vmap, place),
+                anywhere=place is not None,
+            ),
             release=release_named(release) if release is not None else hypervisor.release,
             nops=nops,
             max_size=max_size,

@@ -1,31 +1,43 @@
 """Host memory as one hypervisor sees it: the image it was booted from, and what was mapped since.
 
 Only what is mapped can be reached; everything else is a fault that names the address. Permissions belong to
-the mapping and are tested on every write (`spec/02 §5`).
+the pages and are tested on every access (`spec/02 §5`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from bisect import bisect_right, insort
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+import numpy as np
 
 from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Iterator, Sequence
 
 ADDRESS_LIMIT = 1 << 64
 ADDRESS_MASK = ADDRESS_LIMIT - 1
 UPPER_HALF = 0xFFFF_8000_0000_0000
 """The lowest canonical address of the upper half, where a hypervisor lives."""
 
+Permissions = Literal["r-x", "rw-", "r--", "rwx"]
+PAGE_HYPERVISOR: Permissions = "rw-"
+"""What freshly mapped pages may be used for, until `modify_mappings` says otherwise."""
+_start_of = attrgetter("start")
+
 
 class MemoryFault(Exception):  # noqa: N818 - the processor's own word for it
     """An access to memory that is not mapped, or not for this kind of access."""
 
-    def __init__(self, address: int, what: str) -> None:
-        super().__init__(f"{what} at {address:#018x}")
+    def __init__(self, address: int, message: str) -> None:
+        super().__init__(message)
         self.address = address
+
+
+class MappingError(Exception):
+    """Pages cannot be mapped where they were asked for; the message is a clause that says why."""
 
 
 class BootImage(Protocol):
@@ -43,20 +55,30 @@ class BootImage(Protocol):
         """Return bytes, or None where they are not known."""
 
 
-@dataclass(slots=True)
-class Mapping:
-    """A run of pages with contents, and the permissions of its parts."""
+class Protection(NamedTuple):
+    """What a run of pages may be used for."""
 
     start: int
-    contents: np.ndarray
-    """The bytes, as uint8, a whole number of pages."""
-    permissions: list[tuple[int, int, str]] = field(default_factory=list)
-    """`(start, end, "rw-")` and so on; empty: everything may be read and written (PAGE_HYPERVISOR)."""
+    end: int
+    permissions: Permissions
+
+
+class Mapping:
+    """A run of pages, the machine frames behind them, and their contents."""
+
+    __slots__ = ("contents", "mfns", "protections", "start")
+
+    def __init__(self, start: int, mfns: Sequence[int]) -> None:
+        self.start = start
+        self.mfns = mfns
+        self.contents = np.zeros(len(mfns) * PAGE_SIZE, np.uint8)
+        """The bytes, as uint8. Fresh pages are taken to be zero (`spec/02 §3`)."""
+        self.protections = [Protection(start, self.end, PAGE_HYPERVISOR)]
 
     @property
     def end(self) -> int:
         """End address."""
-        return self.start + len(self.contents)
+        return self.start + len(self.mfns) * PAGE_SIZE
 
 
 class AddressSpace:
@@ -66,30 +88,74 @@ class AddressSpace:
         self._image = image
         self._mappings: list[Mapping] = []
 
-    def map(self, start: int, contents: np.ndarray) -> Mapping:
-        """Map `contents` (uint8, whole pages) at `start`, readable and writable."""
-        mapping = Mapping(start, contents)
-        self._mappings.append(mapping)
+    def map_pages(self, start: int, mfns: Sequence[int], *, anywhere: bool = False) -> Mapping:
+        """Map frames one after the other from `start` on, zeroed, readable and writable.
+
+        `anywhere` leaves out the questions whether Xen can map there and whether something else lies there.
+
+        Raises:
+            MappingError: `start` is no page address, leaves no room, or (unless `anywhere`) lies outside the upper
+                half or where something else is mapped.
+        """
+        if start % PAGE_SIZE:
+            raise MappingError("is not a page address")
+        if not 0 <= start <= ADDRESS_LIMIT - len(mfns) * PAGE_SIZE:
+            raise MappingError(f"leaves no room for {len(mfns)} pages")
+        if not anywhere:
+            if start < UPPER_HALF:
+                raise MappingError("cannot be mapped: Xen lives in the upper half of the address space")
+            occupant = self.occupant(start, len(mfns))
+            if occupant is not None:
+                raise MappingError(f"is taken by {occupant}")
+        mapping = Mapping(start, mfns)
+        insort(self._mappings, mapping, key=_start_of)
         return mapping
 
-    def unmap(self, start: int) -> None:
-        """Remove the mapping that begins at `start`."""
-        self._mappings = [mapping for mapping in self._mappings if mapping.start != start]
+    def unmap(self, mapping: Mapping) -> None:
+        """Remove a mapping; its frames are the caller's again."""
+        self._mappings.remove(mapping)
 
-    def protect(self, start: int, permissions: list[tuple[int, int, str]]) -> None:
-        """Set the permissions of the parts of the mapping that begins at `start`, as `(start, end, "r-x")`."""
-        for mapping in self._mappings:
-            if mapping.start == start:
-                mapping.permissions = permissions
+    def mapping_at(self, start: int) -> Mapping | None:
+        """Return the mapping that begins exactly at `start`, the last one mapped if several do."""
+        index = bisect_right(self._mappings, start, key=_start_of) - 1
+        found = self._mappings[index] if index >= 0 else None
+        return found if found is not None and found.start == start else None
+
+    @property
+    def mappings(self) -> Sequence[Mapping]:
+        """What was mapped, in ascending order."""
+        return tuple(self._mappings)
+
+    def modify_mappings(self, start: int, end: int, permissions: Permissions) -> None:
+        """Set what the pages from `start` to `end` may be used for.
+
+        Raises:
+            MemoryFault: they are not all of one mapping.
+        """
+        mapping = self._mapping_of(start, end - start)
+        if mapping is None:
+            raise MemoryFault(
+                start, f"the pages {start:#018x}-{end:#018x} are not mapped, so they cannot be made {permissions}"
+            )
+        outside = [
+            piece
+            for old in mapping.protections
+            for piece in (old._replace(end=min(old.end, start)), old._replace(start=max(old.start, end)))
+            if piece.start < piece.end
+        ]
+        mapping.protections = sorted([*outside, Protection(start, end, permissions)])
 
     def occupant(self, start: int, pages: int) -> str | None:
         """Name what lies in `pages` pages from `start`, or None where they are free."""
         end = start + pages * PAGE_SIZE
         if start < self._image.image_end and end > self._image.image_start:
             return "Xen's own image"
-        for mapping in self._mappings:
-            if start < mapping.end and end > mapping.start:
-                return f"a payload at {mapping.start:#018x}"
+        index = bisect_right(self._mappings, start, key=_start_of)
+        for mapping in self._mappings[max(index - 1, 0) :]:
+            if mapping.start >= end:
+                break
+            if start < mapping.end:
+                return f"the pages mapped at {mapping.start:#018x}"
         return None
 
     def read(self, address: int, size: int) -> bytes | None:
@@ -98,13 +164,60 @@ class AddressSpace:
         Raises:
             MemoryFault: some byte is not mapped.
         """
-        for mapping in self._mappings:
-            if mapping.start <= address and address + size <= mapping.end:
-                offset = address - mapping.start
-                return mapping.contents[offset : offset + size].tobytes()
+        mapping = self._mapping_of(address, size)
+        if mapping is not None:
+            offset = address - mapping.start
+            return mapping.contents[offset : offset + size].tobytes()
         if self._image.image_start <= address and address + size <= self._image.image_end:
             return self._image.read(address, size)
-        raise MemoryFault(address, "read of unmapped memory")
+        raise MemoryFault(address, f"a read of {size} bytes at {address:#018x}, where nothing is mapped")
+
+    def write(self, address: int, contents: bytes) -> None:
+        """Write bytes into pages that may be written.
+
+        Raises:
+            MemoryFault: some byte is not mapped here, or may not be written.
+        """
+        self._require(address, len(contents), "w", "a write")
+        mapping = self._mapping_of(address, len(contents))
+        if mapping is not None:
+            offset = address - mapping.start
+            mapping.contents[offset : offset + len(contents)] = np.frombuffer(contents, np.uint8)
+
+    def fetch(self, address: int, size: int) -> bytes | None:
+        """Return `size` bytes of code at `address`, which must be executable.
+
+        Raises:
+            MemoryFault: some byte is not mapped, or may not be executed.
+        """
+        if self._mapping_of(address, size) is not None:
+            self._require(address, size, "x", "an instruction fetch")
+        return self.read(address, size)
+
+    def _require(self, address: int, size: int, permission: str, access: str) -> None:
+        mapping = self._mapping_of(address, size)
+        if mapping is None:
+            raise MemoryFault(address, f"{access} of {size} bytes at {address:#018x}, where nothing is mapped")
+        for part in self._parts(mapping, address, size):
+            if permission not in part.permissions:
+                where = f"the pages {part.start:#018x}-{part.end:#018x}, which are {part.permissions}"
+                raise MemoryFault(address, f"{access} of {size} bytes at {address:#018x}, into {where}")
+
+    @staticmethod
+    def _parts(mapping: Mapping, address: int, size: int) -> Iterator[Protection]:
+        return (part for part in mapping.protections if part.start < address + size and address < part.end)
+
+    def _mapping_of(self, address: int, size: int) -> Mapping | None:
+        index = bisect_right(self._mappings, address, key=_start_of) - 1
+        while index >= 0:
+            mapping = self._mappings[index]
+            if address + size <= mapping.end:
+                return mapping
+            # Empty mappings, and ones put on top of others by hand, may stand in between.
+            if mapping.start < address and mapping.mfns:
+                return None
+            index -= 1
+        return None
 
     def read_available(self, address: int, size: int) -> bytes:
         """Return up to `size` bytes at `address`, as many as are mapped and known."""
@@ -126,8 +239,7 @@ class AddressSpace:
         """
         out = bytearray()
         while len(out) < limit:
-            step = PAGE_SIZE - (address + len(out)) % PAGE_SIZE
-            step = min(step, 64)
+            step = min(PAGE_SIZE - (address + len(out)) % PAGE_SIZE, 64)
             chunk = self.read(address + len(out), step)
             if chunk is None:
                 return None

@@ -1,6 +1,11 @@
-"""Machine frames: the physical pages that a payload is filled into."""
+"""Machine frames: the physical pages that memory is mapped from."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FIRST_FRAME = 0x1F000
 """An arbitrary frame number: frames are handed out upwards from here."""
@@ -12,22 +17,34 @@ class DomainHeap:
     """Gives out machine frame numbers (`mfn`), one page of 4096 bytes each, until it runs dry."""
 
     def __init__(self, frames: int = DEFAULT_FRAMES) -> None:
-        self._free = frames
+        self.free_frames = frames
         self._next = FIRST_FRAME
         self._returned: list[int] = []
 
-    def allocate(self, pages: int) -> list[int] | None:
-        """Return `pages` frame numbers, in no particular order, or None where too few are free."""
-        if pages > self._free:
+    def allocate_page(self) -> int | None:
+        """Return a frame, or None where none is left."""
+        if not self.free_frames:
             return None
-        self._free -= pages
-        reused = self._returned[:pages]
-        del self._returned[:pages]
-        fresh = pages - len(reused)
-        self._next += fresh
-        return reused + list(range(self._next - fresh, self._next))
+        self.free_frames -= 1
+        if self._returned:
+            return self._returned.pop()
+        self._next += 1
+        return self._next - 1
 
-    def free(self, mfns: list[int]) -> None:
+    def allocate(self, pages: int) -> list[int] | None:
+        """Return `pages` frames, taken one by one, or None, with all given back, where one is missing."""
+        if pages > self.free_frames:
+            return None
+        mfns: list[int] = []
+        for _ in range(pages):
+            mfn = self.allocate_page()
+            if mfn is None:
+                self.free(mfns)
+                return None
+            mfns.append(mfn)
+        return mfns
+
+    def free(self, mfns: Sequence[int]) -> None:
         """Take frames back."""
-        self._free += len(mfns)
-        self._returned = sorted(self._returned + mfns)
+        self.free_frames += len(mfns)
+        self._returned.extend(reversed(mfns))

@@ -25,12 +25,14 @@ class Bitmap:
         backed_pages = _ceil_div((self.low + 7) // 8, PAGE_SIZE)
         self.top = backed_pages * BITS_PER_PAGE
         self.bits = bytearray(b"\1") * self.low + bytearray(self.top - self.low)
+        self.probes = 0
 
     def copy(self) -> Bitmap:
         """Return an independent copy."""
         twin = object.__new__(Bitmap)
         twin.base, twin.end, twin.low, twin.top = self.base, self.end, self.low, self.top
         twin.bits = bytearray(self.bits)
+        twin.probes = 0
         return twin
 
     def allocate(self, pages: int, alignment: int = 1) -> int | None:
@@ -64,6 +66,7 @@ class Bitmap:
         return None
 
     def _next(self, value: int, start: int) -> int:
+        self.probes += 1
         found = self.bits.find(value, start)
         return self.top if found < 0 else found
 

@@ -11,36 +11,47 @@ if TYPE_CHECKING:
 
 
 class CallbackVmap:
-    """Asks a callback of the shape of 2016's `vmap_cb_t` and keeps a list of what it answered."""
+    """Asks a callback of the shape of 2016's `vmap_cb_t`, and keeps a list of `(address, pages)` beside it."""
 
     def __init__(self, callback: VmapCallback) -> None:
         self._callback = callback
-        self._areas: dict[int, int] = {}
+        self._records: list[tuple[int, int]] = []
+        self.probes = 0
 
     def copy(self) -> CallbackVmap:
-        """Return a finder that asks the same callback; what the callback itself remembers cannot be copied."""
+        """Return a design that asks the same callback; what the callback itself remembers cannot be copied."""
         twin = CallbackVmap(self._callback)
-        twin._areas = dict(self._areas)
+        twin._records = list(self._records)
         return twin
 
-    def vmalloc(self, mfns: Sequence[int]) -> int | None:
+    def reserve(self, mfns: Sequence[int]) -> int | None:
         """Return what the callback answers."""
         address = self._callback(mfns, len(mfns))
         if address is not None:
-            self._areas[address] = len(mfns)
+            self._records.insert(0, (address, len(mfns)))
         return address
 
-    def vfree(self, address: int) -> None:
+    def release(self, address: int) -> None:
         """Forget an address. A callback is not told: the draft of 2016 dropped that half (`spec/05 §1`)."""
-        self._areas.pop(address, None)
+        index = self._find(address)
+        if index is not None:
+            del self._records[index]
 
     def size(self, address: int) -> int:
         """Return the pages of the area that begins exactly at `address`; 0 where there is none."""
-        return self._areas.get(address, 0)
+        index = self._find(address)
+        return 0 if index is None else self._records[index][1]
 
     def owns(self, address: int) -> bool:
         """Tell whether an area begins exactly at `address`."""
-        return address in self._areas
+        return self._find(address) is not None
+
+    def _find(self, address: int) -> int | None:
+        for index, (start, _) in enumerate(self._records):
+            self.probes += 1
+            if start == address:
+                return index
+        return None
 
 
 class FixedVmap(CallbackVmap):

@@ -1,4 +1,4 @@
-"""What a finder of addresses does for the loader."""
+"""What a design does: keep the books on addresses."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ VmapCallback = Callable[[Sequence[int], int], "int | None"]
 
 
 class Vmap(Protocol):
-    """Chooses addresses for payloads and remembers which are taken. It maps nothing."""
+    """Chooses addresses and remembers which are taken. It maps nothing: that is `VirtualMemory`'s part.
 
-    def vmalloc(self, mfns: Sequence[int]) -> int | None:
+    `probes` counts what the design looked at so far: words of a bitmap, slots of an array, records of a list,
+    nodes of a tree. It is what the designs are compared by.
+    """
+
+    probes: int
+
+    def reserve(self, mfns: Sequence[int]) -> int | None:
         """Return a page address at which `len(mfns)` pages may stand, or None where there is none."""
 
-    def vfree(self, address: int) -> None:
-        """Give back what `vmalloc` returned."""
+    def release(self, address: int) -> None:
+        """Give back what `reserve` returned; an address that is none of this design's is passed over."""
 
     def size(self, address: int) -> int:
         """Return how many pages the allocation at `address` has; 0 where there is none."""
 
     def owns(self, address: int) -> bool:
-        """Tell whether `address` is of an allocation made here."""
+        """Tell whether `address` is recognised as one of an allocation made here."""
 
     def copy(self) -> Vmap:
-        """Return an independent finder in the same state, for asking what it would answer."""
+        """Return an independent design in the same state, for asking what it would answer."""

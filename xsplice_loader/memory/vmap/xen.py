@@ -19,17 +19,26 @@ class XenVmap:
         self.arena = arena
         self.chosen = chosen
 
+    @property
+    def probes(self) -> int:
+        """Runs of set or clear bits looked at so far."""
+        return self.default.probes + self.arena.probes
+
+    @probes.setter
+    def probes(self, count: int) -> None:
+        self.default.probes, self.arena.probes = 0, count
+
     def copy(self) -> XenVmap:
         """Return an independent finder in the same state."""
         default, arena = self.default.copy(), self.arena.copy()
         return XenVmap(default, arena, chosen=default if self.chosen is self.default else arena)
 
-    def vmalloc(self, mfns: Sequence[int]) -> int | None:
+    def reserve(self, mfns: Sequence[int]) -> int | None:
         """Return a page address for `len(mfns)` pages, or None."""
         return self.chosen.allocate(len(mfns))
 
-    def vfree(self, address: int) -> None:
-        """Give back what `vmalloc` returned."""
+    def release(self, address: int) -> None:
+        """Give back what `reserve` returned."""
         (self.default if self.default.index(address) else self.arena).free(address)
 
     def size(self, address: int) -> int:
