@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xsplice_loader.host import Host
 from xsplice_loader.host.choosing import choose_hypervisor
 from xsplice_loader.loading import MAX_SIZE
+from xsplice_loader.payload import text_of
 from xsplice_loader.results import Finding, LoadResult
 from xsplice_loader.rules import upload
 
@@ -28,7 +29,9 @@ def unreadable(file: str, error: OSError) -> LoadResult:
     """Return the result for a file that cannot be read: no verdict, and a finding that says why."""
     reason = error.strerror or str(error)
     finding = Finding(rule=upload.UNREADABLE.id, severity="error", message=f"the file cannot be read: {reason}")
-    return LoadResult(file=file, name=name_of(file), verdict=None, rule=finding.rule, findings=(finding,))
+    return LoadResult(
+        file=file, name=text_of(os.fsencode(name_of(file))), verdict=None, rule=finding.rule, findings=(finding,)
+    )
 
 
 def load(

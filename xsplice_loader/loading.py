@@ -8,6 +8,7 @@ that is where Xen would have stopped.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -25,8 +26,8 @@ from xsplice_loader.livepatch.symbol_table import PayloadSymbol, build_symbol_ta
 from xsplice_loader.memory.address_space import UPPER_HALF, AddressSpace, Mapping
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
 from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
-from xsplice_loader.memory.vmap import FixedVmap
-from xsplice_loader.payload import ObjectFile, read
+from xsplice_loader.memory.vmap import FixedVmap, XenVmap
+from xsplice_loader.payload import ObjectFile, read, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
@@ -59,6 +60,8 @@ class LoadedPayload(NamedTuple):
     resolved: ResolvedSymbols
     entries: tuple[FunctionEntry, ...]
     symbols: tuple[PayloadSymbol, ...]
+    exports: dict[bytes, int]
+    """The symbols that later payloads may link to; of equal names the first."""
     build_id: bytes | None
     depends: bytes | None
     xen_depends: bytes | None
@@ -101,17 +104,14 @@ class HostState:
 
     def address_in_payloads(self, name: bytes) -> int | None:
         """Look a symbol up among those that loaded payloads offer, in the order of their uploads."""
-        for loaded in self.payloads:
-            for symbol in loaded.symbols:
-                if symbol.is_new and symbol.name == name:
-                    return symbol.value or None
-        return None
+        found = next((loaded.exports[name] for loaded in self.payloads if name in loaded.exports), 0)
+        return found or None
 
 
 def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadResult:
     """Upload `data` under `name`; an accepted payload is added to the host, a refused one leaves it as it was."""
     findings = Findings(host.release, name)
-    story = _Story(file, name, findings)
+    story = _Story(file, text_of(os.fsencode(name)), findings)
 
     _note_assumptions(host.hypervisor, findings)
     _check_name_and_size(data, name, host, findings)
@@ -139,16 +139,20 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
         return story.end()
     placement = place(payload, layout, mapping.start)
     image = mapping.contents
-    _copy_sections(payload, placement, image, findings)
+    story.placement = placement
+    if not _copy_sections(payload, placement, image, findings):
+        space.release(mapping)
+        return story.end()
 
     lookup = _lookup(host)
     symbols = resolve(payload, placement, lookup, findings)
     story.trace = LoadTrace(payload, placement, symbols, image)
-    story.relocations = relocate(payload, placement, symbols, image, host.hypervisor.areas, findings)
+    relocated = relocate(payload, placement, symbols, image, host.hypervisor.areas, findings)
+    story.relocations = relocated.totals
     check_special_sections(payload, findings)
     check_patching_sections(payload, findings)
 
-    loaded = LoadedSections(payload, placement, image)
+    loaded = LoadedSections(payload, placement, image, relocated.refused)
     prepared = prepare(loaded, host.memory, lookup, _loaded_ids(host), findings)
     if host.release.xen_build_id_check == "late":
         check_xen_build_id_late(
@@ -158,9 +162,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
             findings=findings,
         )
     story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
-    own_symbols = build_symbol_table(
-        payload, symbols, {entry.new_addr for entry in prepared.entries}, _known_name_test(host), findings
-    )
+    own_symbols = build_symbol_table(payload, symbols, prepared.new_addresses, _known_name_test(host), findings)
 
     if findings.deciding is not None:
         space.release(mapping)
@@ -174,6 +176,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
             symbols,
             prepared.entries,
             own_symbols,
+            {symbol.name: symbol.value for symbol in reversed(own_symbols) if symbol.is_new},
             prepared.build_id,
             prepared.depends,
             _xen_depends(prepared, payload),
@@ -212,24 +215,28 @@ def _check_name_and_size(data: bytes, name: str, host: HostState, findings: Find
         findings.add(upload.NAME_TAKEN, "a payload of this name is loaded already")
 
 
-def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray, findings: Findings) -> None:
-    """Copy sections to where they were placed, in the order of the section table (`spec/02 §3`)."""
+def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray, findings: Findings) -> bool:
+    """Copy sections to where they were placed, in the order of the section table (`spec/02 §3`).
+
+    Returns whether Xen survives it.
+    """
     for index, address in placement.addresses.items():
         section = payload.section(index)
         start = address - placement.base
-        if section.size and start + section.size > len(image):
+        if section.size and not 0 <= start <= len(image) - section.size:
             findings.add(
                 placing.COPY_PAST_RANGE,
-                f"section {section.text_name} would be written from {start:#x} to {start + section.size:#x} of "
-                "a range of "
-                f"{len(image):#x} bytes",
+                f"section {section.text_name} would be written from {start:#x} to {start + section.size:#x} of a range "
+                f"of {len(image):#x} bytes",
                 section=section.text_name,
                 index=index,
             )
-        elif section.is_nobits:
+            return False
+        if section.is_nobits:
             image[start : start + section.size] = 0
         else:
             image[start : start + section.size] = np.frombuffer(payload.data, np.uint8, section.size, section.offset)
+    return True
 
 
 def _lookup(host: HostState) -> Lookup:
@@ -279,10 +286,20 @@ class _Allocation:
         try:
             if self.virtual.anywhere:
                 self._warn_of_place(findings)
-            return self.virtual.vmalloc(self.pages)
+            mapping = self.virtual.vmalloc(self.pages)
         except OutOfMemoryError as error:
             findings.add(placing.NO_MEMORY, str(error))
             return None
+        hypervisor = self.host.hypervisor
+        if hypervisor.arena_start <= mapping.start < hypervisor.arena_end < mapping.end or (
+            isinstance(self.virtual.vmap, XenVmap) and mapping.start >= hypervisor.arena_end
+        ):
+            findings.add(
+                observations.BEYOND_ARENA,
+                f"the payload's pages {mapping.start:#018x}-{mapping.end:#018x} lie beyond the end of the range for "
+                f"payloads, {hypervisor.arena_end:#018x}",
+            )
+        return mapping
 
     def _warn_of_place(self, findings: Findings) -> None:
         base = self.virtual.vmap.address if isinstance(self.virtual.vmap, FixedVmap) else 0
@@ -319,6 +336,7 @@ class _Story:
         self.name = name
         self.findings = findings
         self.was_placed = False
+        self.placement: Placement | None = None
         self.trace: LoadTrace | None = None
         self.relocations = NO_RELOCATIONS
         self.functions: tuple[PatchedFunction, ...] = ()
@@ -331,7 +349,7 @@ class _Story:
     def end(self, image: np.ndarray | None = None) -> LoadResult:
         """Return the result; the first error decides."""
         deciding = self.findings.deciding
-        placement = self.trace.placement if self.trace is not None and self.was_placed else None
+        placement = self.placement if self.was_placed else None
         build_id, depends, xen_depends = self._ids.values() if self._ids else (None, None, None)
         return LoadResult(
             file=self.file,
@@ -351,7 +369,7 @@ class _Story:
             relocations=self.relocations,
             findings=tuple(self.findings),
             image_bytes=image,
-            trace=self.trace,
+            trace=self.trace if self.was_placed else None,
         )
 
 

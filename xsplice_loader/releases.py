@@ -186,7 +186,7 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "symbol_table_has_ends": (False, (IN_4_21, True)),
 }
 
-_FORM = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?((?:[-+.].*)?)", re.DOTALL)
+_FORM = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?((?:[-+.].*)?)", re.DOTALL)
 
 
 @lru_cache(maxsize=64)

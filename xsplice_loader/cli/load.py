@@ -103,7 +103,7 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--arena", type=AddressRange(), metavar="START-END", help="another range for the payloads")
 @click.option(
     "--max-size",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1 << 40),
     default=DEFAULT_MAX_SIZE,
     metavar="BYTES",
     help="the largest payload, 0 for no limit; Xen's own is 2 MiB",
@@ -204,21 +204,15 @@ def _hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
 def _upload(host: Host, file: str, data: bytes | OSError) -> LoadResult:
     from xsplice_loader.api import name_of, unreadable  # noqa: PLC0415 - numpy, as above
 
-    shown = _as_text(file)
     if isinstance(data, OSError):
-        return unreadable(shown, data)
-    return host.upload(name_of(shown), data, file=shown)
-
-
-def _as_text(file: str) -> str:
-    r"""Return a file name as text, with `\xNN` for bytes that are not UTF-8."""
-    return os.fsencode(file).decode("utf-8", "backslashreplace")
+        return unreadable(file, data)
+    return host.upload(name_of(file), data, file=file)
 
 
 def _safe(text: str) -> str:
-    from xsplice_loader.report.escaping import for_terminal  # noqa: PLC0415 - only for messages
+    from xsplice_loader.report.escaping import for_terminal, path_text  # noqa: PLC0415 - only for messages
 
-    return for_terminal(_as_text(text))
+    return for_terminal(path_text(text))
 
 
 def _render(settings: Settings, host: Host, results: list[LoadResult]) -> bytes:

@@ -56,7 +56,13 @@ def write_whole(path: str | os.PathLike[str], contents: bytes) -> None:
                 os.unlink(temporary)
             raise
     except OSError as error:
-        raise OutputError(f"{os.fspath(path)} cannot be written: {error.strerror or error}") from None
+        raise OutputError(f"{_shown(path)} cannot be written: {error.strerror or error}") from None
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    from xsplice_loader.report.escaping import for_terminal, path_text  # noqa: PLC0415 - only for this message
+
+    return for_terminal(path_text(os.fspath(path)))
 
 
 def _umask() -> int:

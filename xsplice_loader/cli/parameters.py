@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 4096
 ADDRESS_LIMIT = 1 << 64
+UPPER_HALF = 0xFFFF800000000000
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 
 
@@ -61,6 +62,10 @@ class AddressRange(click.ParamType["tuple[int, int]"]):
         start = page.convert(start_text, param, ctx)
         if not start < end:
             self.fail(f"the range {value} is empty: it ends at or before its start", param, ctx)
+        if start < UPPER_HALF:
+            self.fail(
+                f"the range {value} does not lie in the upper half of the address space, where Xen lives", param, ctx
+            )
         return start, end
 
 

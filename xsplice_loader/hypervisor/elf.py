@@ -19,6 +19,8 @@ PT_LOAD, PT_NOTE = 1, 4
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS = 2, 7, 8
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 NT_GNU_BUILD_ID = 3
+_MAX_NOTES, _MAX_NOTE_SIZE = 64, 4096
+"""How many note sections are looked at, and how many bytes of each; Xen has one or two, of some 36 bytes."""
 
 _CLASSES = {1: "32", 2: "64"}
 _HEADER = {1: struct.Struct("<16xHHIIIIIHHHHHH"), 2: struct.Struct("<16xHHIQQQIHHHHHH")}
@@ -102,8 +104,8 @@ class ElfFile:
         # In a boot image the address of the note is not one; only its file offset counts (spec/03 §7.5).
         if not self.is_debug_only:
             notes += [(s.offset, s.file_size) for s in self.segments if s.type == PT_NOTE]
-        for offset, size in notes:
-            for kind, owner, content in _notes(part(self.data, offset, size, "a note")):
+        for offset, size in notes[:_MAX_NOTES]:
+            for kind, owner, content in _notes(part(self.data, offset, min(size, _MAX_NOTE_SIZE), "a note")):
                 if kind == NT_GNU_BUILD_ID and owner == b"GNU\0" and content:
                     return content
         return None

@@ -40,6 +40,10 @@ _LEFT_OUT = b"_compiled."
 """Names with this in them change from one pass of Xen's build to the next (`spec/03 §7.4`)."""
 
 
+_MAX_TAILS = 64
+"""How many strings that end like a label are looked at."""
+
+
 class ElfSymbols(NamedTuple):
     """The symbol table and its strings; `sections` give the symbols their types."""
 
@@ -54,7 +58,9 @@ class ElfSymbols(NamedTuple):
             # Preceded by a NUL, or the tail of a longer string: both are names that a symbol may have.
             text = label.encode() + b"\0"
             at = self.strings.find(text)
-            while at >= 0 and label not in found:
+            tries = _MAX_TAILS
+            while at >= 0 and label not in found and tries:
+                tries -= 1
                 named = self.entries[(self.entries["name"] == at) & (self.entries["shndx"] != SHN_UNDEF)]
                 if len(named):
                     found[label] = int(named["value"][0])

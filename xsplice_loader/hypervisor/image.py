@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xsplice_loader.hypervisor.contents import FormError, HypervisorFileError, Pieces, read_contents
 from xsplice_loader.hypervisor.forms import read_form
 from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
+from xsplice_loader.memory.address_space import UPPER_HALF
 from xsplice_loader.releases import GIB, NEWEST, NEWEST_HIGH, Release, release
 
 if TYPE_CHECKING:
@@ -96,11 +97,14 @@ class Hypervisor:
         """Return a copy with another range for payloads.
 
         Raises:
-            ValueError: the range is empty, or not of whole pages.
+            ValueError: the range is empty, not of whole pages, or not in the upper half of the address space.
 
         """
-        if not 0 <= start < end <= 1 << 64 or start % 4096 or end % 4096:
-            raise ValueError(f"the payload range {start:#x}-{end:#x} is empty, or not of whole pages")
+        if not UPPER_HALF <= start < end <= 1 << 64 or start % 4096 or end % 4096:
+            raise ValueError(
+                f"the payload range {start:#x}-{end:#x} is empty, not of whole pages, or not in the upper half of the "
+                "address space"
+            )
         return self._with_arena(start, end)
 
     @property
@@ -140,6 +144,8 @@ class Hypervisor:
 
 def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: bool) -> Hypervisor:
     symbols = found.symbols
+    if not len(symbols):
+        raise FormError("damaged, or no Xen: its symbol table has no symbol with an address")
     lacks = list(found.lacks)
     newest = next(rules for rules in (NEWEST, NEWEST_HIGH) if rules.xen_virt_start == found.xen_virt_start)
     if found.reported is None and asked is None:

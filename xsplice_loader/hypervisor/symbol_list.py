@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 _BSD = re.compile(rb"(?:0x)?([0-9a-f]{8,16})[ \t]+([A-Za-z?-])[ \t]+(\S+)[ \t]*\r?", re.IGNORECASE)
 _BSD_UNDEFINED = re.compile(rb"[ \t]*[Uvw][ \t]+\S+[ \t]*\r?")
 # `_stext |ffff82d040200000| T | NOTYPE| | |.text`
-_SYSTEM_V = re.compile(
-    rb"(\S+)[ \t]*\|([0-9a-f]{8,16}|[ \t]*)\|[ \t]*([A-Za-z?-])[ \t]*\|[ \t]*([A-Za-z0-9<>: ]*?)[ \t]*\|"
-    rb"[^|\n]*\|.*",
-    re.IGNORECASE,
-)
+_SYSTEM_V_COLUMNS = 7
+_ADDRESS = re.compile(rb"[0-9a-f]{8,16}", re.IGNORECASE)
 _HEADING = re.compile(rb"(?:Symbols from .*|Name +Value +Class .*|\S+:)\r?")
 _LEFT_OUT = b"UuNAavw-?"
 """Types that Xen's table does not keep: undefined, debugging, absolute and unknown ones (`spec/03 §7.4`)."""
@@ -38,7 +35,7 @@ def looks_like_list(data: memoryview) -> bool:
     """Tell whether a file starts with a line of a symbol list."""
     lines = bytes(data[:_PROBE]).split(b"\n")
     first = next((line for line in lines if line.strip() and not _HEADING.fullmatch(line)), b"")
-    return any(form.fullmatch(first) for form in (_BSD, _BSD_UNDEFINED, _SYSTEM_V))
+    return any(form.fullmatch(first) for form in (_BSD, _BSD_UNDEFINED)) or _system_v(first) is not None
 
 
 def read_list(data: memoryview) -> SymbolList:
@@ -60,11 +57,13 @@ def read_list(data: memoryview) -> SymbolList:
 def _listed(text: bytes) -> Iterator[ListedSymbol]:
     file = b""
     for number, line in enumerate(text.split(b"\n"), 1):
+        if len(line) > _LONGEST_LINE:
+            raise FormError(f"line {number} of the symbol list has {len(line)} bytes, more than any symbol's")
         if match := _BSD.fullmatch(line):
             address, letter, name = match.groups()
             kind = b""
-        elif match := _SYSTEM_V.fullmatch(line):
-            name, address, letter, kind = match.groups()
+        elif columns := _system_v(line):
+            name, address, letter, kind = columns
         elif not line.strip() or _BSD_UNDEFINED.fullmatch(line) or _HEADING.fullmatch(line):
             continue
         else:
@@ -76,3 +75,14 @@ def _listed(text: bytes) -> Iterator[ListedSymbol]:
             if file and letter.islower() and b"#" not in name:
                 name = file + b"#" + name
             yield ListedSymbol(name, int(address, 16), letter.decode(), kind != b"NOTYPE")
+
+
+def _system_v(line: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
+    """Return a line of `nm --format=sysv`: name, address (empty for an undefined symbol), type letter, ELF type."""
+    columns = [column.strip() for column in line.split(b"|", _SYSTEM_V_COLUMNS)]
+    if len(columns) != _SYSTEM_V_COLUMNS:
+        return None
+    name, address, letter, kind = columns[:4]
+    if not name or b" " in name or len(letter) != 1 or not (not address or _ADDRESS.fullmatch(address)):
+        return None
+    return name, address, letter, kind

@@ -33,6 +33,8 @@ SECTION = ".livepatch.funcs"
 ENTRY = Struct("<QQQIIB")
 OLD_ADDRESS_OFFSET = 16
 INSN_BUFFER_SIZE = 31
+MAX_FINDINGS = 1000
+"""Findings on one table, after which no further entries are looked at."""
 SHOWN = 32
 """Bytes of the old function to show."""
 
@@ -64,15 +66,26 @@ class FunctionTable:
         self.lookup = lookup
         self.findings = findings
         self.release = findings.release
+        self.new_addresses: frozenset[int] = frozenset()
 
-    def read(self, table: bytearray) -> tuple[FunctionEntry, ...]:
-        """Test every entry, writing resolved old addresses back into `table`, and return the entries."""
+    def read(self, table: bytearray, refused: Sequence[int]) -> tuple[FunctionEntry, ...]:
+        """Test every entry, writing resolved old addresses back into `table`, and return the entries.
+
+        Entries with a field among `refused` (offsets) are left out: what they say means nothing.
+        """
         size = self.release.function_entry_size
         entries = []
+        meaningless = {offset // size for offset in refused}
+        before = len(self.findings)
         for index in range(len(table) // size):
+            if index in meaningless:
+                continue
             entry = self._read_entry(index, table, index * size)
             if entry is not None:
                 entries.append(entry)
+            if len(self.findings) - before > MAX_FINDINGS:
+                # A table of zeros can have millions of entries, and every one of them is wrong.
+                break
         return tuple(entries)
 
     def _read_entry(self, index: int, table: bytearray, start: int) -> FunctionEntry | None:
@@ -85,6 +98,7 @@ class FunctionTable:
         else:
             readable = bool(pointer)
         entry = FunctionEntry(index, name, new_addr, old_addr, new_size, old_size, version)
+        self.new_addresses |= {new_addr}
         self._check_fields(entry)
         steps = [self._resolve, self._verify]
         if not self.release.resolves_before_verifying:
@@ -124,7 +138,11 @@ class FunctionTable:
             )
             return None
         if entry.name is None:
-            self._add(rules.UNKNOWN_FUNCTION, entry, "has a name in memory whose contents are not known")
+            self._add(
+                observations.ASSUMED_SYMBOL,
+                entry,
+                "has its name in memory whose contents are not known; it is taken to name a function of Xen",
+            )
             return None
         address = self.lookup.address_of(entry.name)
         if address is None and self.lookup.assumed_address is not None:
@@ -219,8 +237,7 @@ class FunctionTable:
             self._add(
                 observations.JUMP_WRAPS,
                 entry,
-                f"passes Xen's distance test, but its jump has a displacement of {true:#x}, which 32 signed "
-                "bits do not hold",
+                f"is taken, but its jump has a displacement of {true:#x}, which 32 signed bits do not hold",
                 symbol=entry.shown,
                 value=true,
                 bits=signed_bits(true),
@@ -252,7 +269,8 @@ def patched_functions(
         offset = patch_offset(before or b"", release)
         patched = None
         if before is not None:
-            new = patch_bytes(entry.old_addr, entry.new_addr, entry.new_size, offset, table, release)
+            shown_size = min(entry.new_size, SHOWN + offset)
+            new = patch_bytes(entry.old_addr, entry.new_addr, shown_size, offset, table, release)
             patched = (before[:offset] + new + before[offset + len(new) :])[:SHOWN]
         functions.append(
             PatchedFunction(

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from xsplice_loader.livepatch import functions
 from xsplice_loader.livepatch.notes import NOTE_HEADER, parse_build_id
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
+from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.results import ERRNOS
 from xsplice_loader.rules import content as rules
+from xsplice_loader.rules import observations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -35,6 +37,8 @@ class Prepared(NamedTuple):
     """What a payload turned out to be."""
 
     entries: tuple[FunctionEntry, ...]
+    new_addresses: frozenset[int] | None
+    """Where the new functions begin; None where the table could not be read."""
     build_id: bytes | None
     depends: bytes | None
     xen_depends: bytes | None
@@ -47,6 +51,8 @@ class LoadedSections(NamedTuple):
     placement: Placement
     image: np.ndarray
     """The payload's memory from its base on."""
+    refused: Mapping[int, Sequence[int]]
+    """Per section the offsets of fields whose relocation was refused, so that what they hold means nothing."""
 
     def contents(self, section: Section, extra: int = 0) -> bytes | None:
         """Return a section's bytes as loaded, and up to `extra` bytes behind them; None where it was not loaded."""
@@ -70,7 +76,7 @@ def prepare(
     findings: Findings,
 ) -> Prepared:
     """Test functions, hooks, notes and tables. `loaded_ids` maps the build-ids of loaded payloads to their names."""
-    entries = _prepare_functions(sections, memory, lookup, findings)
+    entries, new_addresses = _prepare_functions(sections, memory, lookup, findings)
     _check_hooks(sections.payload, findings)
     build_id = _read_note(sections, BUILD_ID, rules.OWN_ID_MALFORMED, findings)
     if build_id is not None and build_id in loaded_ids:
@@ -84,7 +90,7 @@ def prepare(
     if findings.release.xen_build_id_check == "late":
         xen_depends = _read_note(sections, XEN_DEPENDS, rules.XEN_DEPENDS_LATE_MALFORMED, findings)
     _check_tables(sections, findings)
-    return Prepared(entries, build_id, depends, xen_depends)
+    return Prepared(entries, new_addresses, build_id, depends, xen_depends)
 
 
 def check_xen_build_id_late(
@@ -118,13 +124,15 @@ def read_ids(sections: ObjectFile) -> dict[str, bytes | None]:
 
 def _prepare_functions(
     sections: LoadedSections, memory: AddressSpace, lookup: Lookup, findings: Findings
-) -> tuple[FunctionEntry, ...]:
+) -> tuple[tuple[FunctionEntry, ...], frozenset[int] | None]:
     section = sections.payload.section_named(functions.SECTION)
-    if section is None or not _has_whole_entries(section, findings.release.function_entry_size, findings):
-        return ()
+    if section is None:
+        return (), frozenset()
+    if not _has_whole_entries(section, findings.release.function_entry_size, findings):
+        return (), None
     table = sections.contents(section)
     if table is None:
-        if section.size:
+        if section.size and not is_refused(section):
             findings.add(
                 rules.FUNCTIONS_NOT_LOADED,
                 f"{functions.SECTION} lacks SHF_ALLOC, so it was neither loaded nor relocated; Xen would use "
@@ -132,11 +140,13 @@ def _prepare_functions(
                 section=functions.SECTION,
                 index=section.index,
             )
-        return ()
+        return (), None
     writable = bytearray(table)
-    entries = functions.FunctionTable(memory, lookup, findings).read(writable)
+    refused = sections.refused.get(section.index, ())
+    reader = functions.FunctionTable(memory, lookup, findings)
+    entries = reader.read(writable, refused)
     sections.write(section, writable)
-    return entries
+    return entries, None if refused else reader.new_addresses
 
 
 def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
@@ -153,6 +163,18 @@ def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
                 section=name,
                 index=section.index,
             )
+    if findings.release.passes_note_errors:
+        for name in (*findings.release.hook_arrays, *findings.release.single_hooks):
+            section = payload.section_named(name)
+            if section is not None and not section.is_allocated:
+                findings.add(
+                    rules.DATA_DANGLES,
+                    f"{name} lacks SHF_ALLOC: Xen keeps a pointer to it into memory that is freed after the "
+                    "upload, and "
+                    "will follow that at apply",
+                    section=name,
+                    index=section.index,
+                )
 
 
 def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: Findings) -> bytes | None:
@@ -161,6 +183,8 @@ def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: F
         return None
     memory = sections.contents(section, extra=3)
     passes = findings.release.passes_note_errors
+    if memory is None and is_refused(section):
+        return None
     if memory is None:
         if section.size > NOTE_HEADER.size and not passes:
             findings.add(
@@ -171,12 +195,13 @@ def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: F
             )
             return None
         memory = sections.payload.bytes_of(section)
-        findings.add(
-            rules.NOTE_DANGLES,
-            f"{name} lacks SHF_ALLOC: Xen keeps a pointer to its id into memory that is freed after the upload",
-            section=name,
-            index=section.index,
-        )
+        if passes:
+            findings.add(
+                rules.NOTE_DANGLES,
+                f"{name} lacks SHF_ALLOC: Xen keeps a pointer to its id into memory that is freed after the upload",
+                section=name,
+                index=section.index,
+            )
     parsed = parse_build_id(memory, section.size)
     if isinstance(parsed, bytes):
         return parsed
@@ -204,6 +229,15 @@ def _check_tables(sections: LoadedSections, findings: Findings) -> None:
         section = payload.section_named(name)
         if section is not None:
             _has_whole_entries(section, size, findings)
+    for name in (".altinstructions", *([".alt_call_sites"] if release.has_alternative_calls else [])):
+        section = payload.section_named(name)
+        if section is not None and section.size:
+            findings.add(
+                observations.CONTENT_NOT_EXAMINED,
+                f"{name} is placed and relocated, but what it asks for is neither tested nor carried out",
+                section=name,
+                index=section.index,
+            )
     _check_exception_table(sections, findings)
     if release.has_metadata:
         _check_metadata(sections, findings)
@@ -243,7 +277,7 @@ def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
 
 
 def _check_loaded(sections: LoadedSections, section: Section, findings: Findings) -> None:
-    if section.index in sections.placement.addresses:
+    if section.index in sections.placement.addresses or is_refused(section):
         return
     name = section.text_name
     # The release that reads notes from the upload buffer does so with every section that was not loaded.

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from xsplice_loader.rules import Findings
 
 XEN_DEPENDS = ".livepatch.xen_depends"
+PRINTED_ID = 64
+"""Bytes of a build-id that Xen prints at most (`spec/07 15`)."""
 
 
 def check_xen_build_id_early(
@@ -52,7 +54,7 @@ def check_xen_build_id_early(
         findings.add(
             rules.OTHER_XEN,
             f"the payload is for the Xen with build-id {parsed.hex()}, but this one has {xen_build_id.hex()}",
-            words={"payload": parsed.hex(), "xen": xen_build_id.hex()},
+            words={"payload": parsed[:PRINTED_ID].hex(), "xen": xen_build_id[:PRINTED_ID].hex()},
             section=XEN_DEPENDS,
             index=section.index,
         )

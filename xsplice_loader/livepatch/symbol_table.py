@@ -33,13 +33,14 @@ class PayloadSymbol(NamedTuple):
 def build_symbol_table(
     payload: ObjectFile,
     symbols: ResolvedSymbols,
-    new_addresses: Set[int],
+    new_addresses: Set[int] | None,
     is_known: Callable[[bytes], bool],
     findings: Findings,
 ) -> tuple[PayloadSymbol, ...]:
     """Return the payload's own symbols; refuse those whose names are already taken.
 
-    `new_addresses` are those of the new functions: symbols there override and may repeat a name.
+    `new_addresses` are those of the new functions: symbols there override and may repeat a name. None: they are not
+    known, and names are not tested.
     """
     table = payload.symbols.table
     section_index = table["section"]
@@ -60,7 +61,7 @@ def build_symbol_table(
         if not name or (in_merged and name.startswith(b".L")):
             continue
         name_kept = name[:NAME_LENGTH]
-        is_new = value not in new_addresses
+        is_new = new_addresses is not None and value not in new_addresses
         if is_new and is_known(name_kept):
             findings.add(
                 rules.DUPLICATE_SYMBOL,

@@ -73,6 +73,11 @@ def is_ignored(section: Section, release: Release) -> bool:
     return not section.is_allocated or (release.ignores_empty_sections and section.size == 0)
 
 
+def is_refused(section: Section) -> bool:
+    """Tell whether Xen refuses to place a section: it is both writable and executable."""
+    return section.is_allocated and section.is_writable and section.is_executable
+
+
 def lay_out(payload: ObjectFile, findings: Findings) -> Layout:
     """Give each section its region and its offset in it. Sections both writable and executable get none."""
     places: dict[int, tuple[RegionName, int]] = {}

@@ -16,14 +16,23 @@ MAX_NOBITS = 2 << 20
 """Bytes that a NOBITS section may ask for where the release limits them (`spec/01 5.5`)."""
 
 
+MAX_NAME = 4096
+"""Bytes of a name that are looked at. No symbol of Xen's is nearly as long, and a string table of the largest payload
+could otherwise give each of its symbols a name of a megabyte."""
+SHOWN_NAME = 1024
+"""Bytes of a name that are shown; a line of Xen's log takes no more."""
+
+
 def text_of(name: bytes) -> str:
-    r"""Return a name as text, with `\xNN` for bytes that are not UTF-8 (contract 2)."""
-    return name.decode("utf-8", "backslashreplace")
+    r"""Return a name as text, with `\xNN` for bytes that are not UTF-8 (contract 2), and an ellipsis if it is long."""
+    text = name[:SHOWN_NAME].decode("utf-8", "backslashreplace")
+    return text + "…" if len(name) > SHOWN_NAME else text
 
 
 def string_at(table: bytes, offset: int) -> bytes:
-    """Return the NUL-terminated string at `offset` of a string table."""
-    return table[offset : table.index(0, offset)]
+    """Return the NUL-terminated string at `offset` of a string table, or its first `MAX_NAME` bytes."""
+    end = table.find(0, offset, offset + MAX_NAME)
+    return table[offset : end if end >= 0 else offset + MAX_NAME]
 
 
 class Header(NamedTuple):
@@ -96,9 +105,8 @@ class SymbolEntries:
 
     def names(self, indices: np.ndarray) -> Iterator[bytes]:
         """Yield the names of several symbols."""
-        strings = self.strings
         for offset in self.table["name"][indices].tolist():
-            yield strings[offset : strings.index(0, offset)]
+            yield string_at(self.strings, offset)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,7 +31,7 @@ def list_relocations(trace: LoadTrace, release: Release) -> Iterator[Relocation]
         for row, entry in enumerate(group.entries):
             offset, number, index, addend = (int(entry[column]) for column in ("offset", "type", "symbol", "addend"))
             kind = TYPES.get(number)
-            known = index < len(trace.payload.symbols)
+            known = 0 < index < len(trace.payload.symbols)
             usable = known and bool(trace.symbols.usable[index])
             symbol = _symbol_name(trace, index) if known else f"symbol {index}"
             s = int(trace.symbols.values[index]) if usable else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xsplice_loader.payload import elf
+from xsplice_loader.payload import elf, text_of
 from xsplice_loader.relocation.diagnosis import diagnose
 from xsplice_loader.relocation.instructions import InstructionFinder
 from xsplice_loader.relocation.numbers import INT32, size_text
@@ -34,7 +34,9 @@ class Examiner:
         target: engine.Target,
         areas: AddressMap,
         findings: Findings,
+        finders: dict[int, InstructionFinder],
     ) -> None:
+        """`finders` are shared by all relocation sections of a payload; several may apply to one section."""
         self.payload = payload
         self.group = group
         self.symbols = symbols
@@ -42,7 +44,7 @@ class Examiner:
         self.areas = areas
         self.findings = findings
         self.section_name = group.target.text_name
-        self._finder: InstructionFinder | None = None
+        self.finders = finders
 
     def look_at(self, rows: list[int]) -> Counter[int]:
         """Turn refused rows into findings, and return how many there are of the types Xen does not apply."""
@@ -112,7 +114,7 @@ class Examiner:
             self.findings.add(
                 rules.IGNORED_SYMBOL,
                 f"relocation {row} in {relocations} refers to {symbol}, whose section is not loaded",
-                words={"name": self.payload.symbols.name(index).decode("utf-8", "backslashreplace")},
+                words={"name": text_of(self.payload.symbols.name(index))},
                 symbol=symbol,
                 **common,
             )
@@ -140,6 +142,8 @@ class Examiner:
                 hint=f"it is emitted by {kind.emitted_by}" if kind is not None and kind.emitted_by else None,
                 **common,
             )
+            return
+        if not kind.width:
             return
         size = len(self.target.contents)
         if offset + kind.width // 8 > size:
@@ -208,11 +212,12 @@ class Examiner:
         section = int(self.payload.symbols.table["section"][index])
         if not name and 0 < section < self.payload.header.section_count:
             name = self.payload.section(section).name
-        return name.decode("utf-8", "backslashreplace")
+        return text_of(name)
 
     def _instructions(self) -> InstructionFinder:
-        if self._finder is None:
+        target = self.group.target.index
+        if target not in self.finders:
             table = self.payload.symbols.table
-            starts = table["value"][table["section"] == self.group.target.index].tolist()
-            self._finder = InstructionFinder(self.target.contents, self.target.address, starts)
-        return self._finder
+            starts = table["value"][table["section"] == target].tolist()
+            self.finders[target] = InstructionFinder(self.target.contents, self.target.address, starts)
+        return self.finders[target]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.payload import elf
 from xsplice_loader.relocation import engine
 from xsplice_loader.relocation.types import type_name
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from xsplice_loader.memory.address_map import AddressMap
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
+    from xsplice_loader.relocation.instructions import InstructionFinder
     from xsplice_loader.relocation.resolution import ResolvedSymbols
     from xsplice_loader.rules import Findings
 
@@ -32,6 +34,14 @@ class RelocationSection(NamedTuple):
     section: Section
     target: Section
     entries: np.ndarray
+
+
+class Relocated(NamedTuple):
+    """What came of all relocations of a payload."""
+
+    totals: RelocationTotals
+    refused: dict[int, list[int]]
+    """Per target section the offsets of fields that were left as they are."""
 
 
 def relocation_sections(payload: ObjectFile, findings: Findings) -> Iterator[RelocationSection]:
@@ -48,7 +58,7 @@ def relocation_sections(payload: ObjectFile, findings: Findings) -> Iterator[Rel
             )
             continue
         target = payload.section(section.info)
-        if not target.is_allocated:
+        if not target.is_allocated or is_refused(target):
             continue
         if section.link != payload.symbols.section_index:
             findings.add(
@@ -99,26 +109,30 @@ def relocate(
     image: np.ndarray,
     areas: AddressMap,
     findings: Findings,
-) -> RelocationTotals:
+) -> Relocated:
     """Apply every relocation of the payload to `image`, the payload's memory from its base on.
 
     Fields whose relocation is refused keep what the file has there.
     """
     counts: Counter[int] = Counter()
+    finders: dict[int, InstructionFinder] = {}
+    refused: dict[int, list[int]] = {}
     for group in relocation_sections(payload, findings):
         target = engine.Target(
             _contents(group.target, placement, image), placement.addresses.get(group.target.index, 0)
         )
         applied = engine.apply(group.entries, symbols, target)
         counts.update(applied.counts)
+        if applied.faulty:
+            refused.setdefault(group.target.index, []).extend(group.entries["offset"][applied.faulty].tolist())
         if applied.faulty or symbols.unplaced.any():
             # Not on the way of a payload that is in order: with what it needs it takes longer to import than to load.
             from xsplice_loader.relocation.refusals import Examiner  # noqa: PLC0415
 
-            examiner = Examiner(payload, group, symbols, target, areas, findings)
+            examiner = Examiner(payload, group, symbols, target, areas, findings, finders)
             counts.update(examiner.look_at(applied.faulty))
     by_type = {type_name(number): count for number, count in sorted(counts.items()) if count}
-    return RelocationTotals(sum(counts.values()), by_type)
+    return Relocated(RelocationTotals(sum(counts.values()), by_type), refused)
 
 
 def _contents(target: Section, placement: Placement, image: np.ndarray) -> np.ndarray:

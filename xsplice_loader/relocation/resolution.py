@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.payload import elf, text_of
 from xsplice_loader.rules import observations
 from xsplice_loader.rules import placing as rules
@@ -57,14 +58,14 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
     for index, address in placement.addresses.items():
         addresses[index] = address
         placed[index] = True
-    refused = np.array([False, *(s.is_allocated and s.is_writable and s.is_executable for s in payload.sections)])
+    refused = np.array([False, *map(is_refused, payload.sections)])
 
     values = symbols.table["value"].astype(np.uint64)
     defined = (section_index != elf.SHN_UNDEF) & (section_index < count)
     inside = np.where(defined, section_index, 0)
     values += np.where(defined, addresses[inside], np.uint64(0))
     usable = (defined & ~refused[inside]) | (section_index == elf.SHN_ABS)
-    unplaced = defined & ~placed[inside]
+    unplaced = defined & ~placed[inside] & ~refused[inside]
     assumed = np.zeros(len(symbols), bool)
 
     for index in (np.flatnonzero(~defined[1:] & (section_index[1:] != elf.SHN_ABS)) + 1).tolist():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from xsplice_loader.report.escaping import path_text
 from xsplice_loader.results import ERRNO_NAMES, Cause, Severity, Stage, Verdict
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def document(host: Host, results: Sequence[LoadResult], relocations: Sequence[It
     return Document(
         schema=SCHEMA,
         hypervisor=HypervisorEntry(
-            file=hypervisor.file,
+            file=path_text(hypervisor.file),
             release=host.state.release.name,
             build_id=_hex(hypervisor.build_id),
             text=Range(address(hypervisor.text_start), address(hypervisor.text_end)),
@@ -230,7 +231,7 @@ def _region(region: Region) -> RegionEntry:
 def _payload(result: LoadResult, items: Iterable[Relocation] | None) -> PayloadEntry:
     image = result.image_bytes
     return PayloadEntry(
-        file=result.file,
+        file=path_text(result.file),
         name=result.name,
         verdict=result.verdict,
         errno=_errno(result.errno),

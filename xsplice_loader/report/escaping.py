@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 """Harmless, and Xen's own indentation in one of its log lines."""
+
+
+def path_text(path: str) -> str:
+    r"""Return a file name as text, with `\xNN` for bytes that are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def for_terminal(text: str) -> str:

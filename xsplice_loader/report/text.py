@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from xsplice_loader.relocation.numbers import size_text
-from xsplice_loader.report.escaping import for_terminal
+from xsplice_loader.report.escaping import for_terminal, path_text
 from xsplice_loader.report.reach import reach_bar
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def load_report(
 
 def _hypervisor(host: Host) -> Iterator[str]:
     hypervisor = host.hypervisor
-    file = "built-in model" if hypervisor.built_in else for_terminal(hypervisor.file)
+    file = "built-in model" if hypervisor.built_in else for_terminal(path_text(hypervisor.file))
     what = f"Xen {hypervisor.own_release.name}"
     if host.state.release.name != hypervisor.own_release.name:
         what += f" under the rules of {host.state.release.name}"
@@ -80,7 +80,7 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: 
 
 
 def _verdict(result: LoadResult, paint: Paint) -> Iterator[str]:
-    name = for_terminal(result.file)
+    name = for_terminal(path_text(result.file))
     if result.verdict is None:
         yield f"{name}: {paint('cannot be read', 'refused')}"
     elif result.verdict == "accepted":

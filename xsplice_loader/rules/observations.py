@@ -56,7 +56,24 @@ NOTHING_LOADABLE = _warning(
     "spec/07 5",
 )
 
+CONTENT_NOT_EXAMINED = _warning(
+    "XSP207",
+    "tables whose content decides are looked at",
+    "Xen carries out alternatives and alternative calls while it loads; wild entries are refused, or crash "
+    "older releases. "
+    "This program places and relocates these tables, but does not carry them out yet.",
+    "spec/01 14.7, 14.8",
+)
+BEYOND_ARENA = _warning(
+    "XSP208",
+    "a payload lies within the range for payloads",
+    "The allocator's bitmap covers 128 MiB at least, and nothing stops it at the end of a smaller range.",
+    "spec/02 §6.2",
+)
+
 ALL = (
+    CONTENT_NOT_EXAMINED,
+    BEYOND_ARENA,
     ASSUMED_HYPERVISOR,
     ASSUMED_SYMBOL,
     ASSUMED_PROPERTY,

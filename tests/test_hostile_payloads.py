@@ -1,0 +1,159 @@
+"""Payloads made to hurt: no exception, no unbounded time or memory, and no finding that is not true."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from records import recorded_hypervisor, single_uploads
+
+from xsplice_loader import Host, Hypervisor, load
+from xsplice_loader.forge import forge
+from xsplice_loader.relocation.listing import list_relocations
+
+if TYPE_CHECKING:
+    from xsplice_loader import LoadResult
+
+MODEL = Hypervisor.model()
+NOTES = """
+    .livepatch_depends xen
+    .livepatch_xen_depends xen
+    .build_id 00112233445566778899aabbccddeeff00112233
+"""
+HOOK = '    .section .livepatch.hooks.load, "a", @progbits\n    .quad 0\n'
+TEXT = "    .text\nfresh:\n    ret\n    .size fresh, 1\n"
+
+
+def upload(source: str, release: str = "4.17.7", **options: object) -> LoadResult:
+    return load(forge(source), MODEL, release=release, **options)  # type: ignore[arg-type]
+
+
+def rules(result: LoadResult) -> list[str]:
+    return [finding.rule for finding in result.findings]
+
+
+def test_nops_of_four_gigabytes_are_not_made() -> None:
+    tracemalloc.start()
+    result = upload(NOTES + '    .livepatch_func "xen_extra_version", 0, 16, 0, 0xffffffff\n')
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (result.errno_name, result.stage) == ("EOPNOTSUPP", "prepare")
+    assert peak < 64 << 20
+
+
+@pytest.mark.parametrize("release", ["4.7.0", "4.11.0", "4.17.7", "4.20.3"])
+def test_sizes_that_wrap_to_few_pages_crash_xen(release: str) -> None:
+    source = NOTES + HOOK + TEXT
+    source += '    .section .text.b, "ax", @progbits\n    .zero 16\n    .data\n    .quad 1\n'
+    source += '    .section .data.b, "aw", @progbits\n    .zero 16\n'
+    source += "".join(f"#! damage: section {name} addralign 0x8000000000000000\n" for name in (".text.b", ".data.b"))
+    result = upload(source, release)
+    assert (result.verdict, result.stage) == ("crash", "placement")
+
+
+def test_spill_over_a_note_is_not_read_as_a_note() -> None:
+    source = '    .section .rodata.a, "a", @progbits\n    .zero 5000\n' + NOTES + HOOK + TEXT
+    source += '    .section .rodata.z, "a", @progbits\n    .byte 1\n#! damage: section .rodata.z addralign 0\n'
+    assert upload(source).verdict in ("crash", "refused")
+
+
+def test_names_of_a_megabyte_cost_no_gigabyte() -> None:
+    name = "n" * 100_000
+    source = NOTES + HOOK + TEXT + "".join(f'    .long "{name}" - .\n' for _ in range(30))
+    tracemalloc.start()
+    result = upload(source)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (result.errno_name, result.stage) == ("ENOENT", "resolution")
+    assert len(result.findings[0].symbol or "") <= 1025
+    assert peak < 64 << 20
+
+
+def test_entry_0_of_the_symbol_table_is_never_read() -> None:
+    source = NOTES + HOOK + TEXT + "    call strlen\n"
+    source += "#! damage: symbol [0] name 0x7fffffff\n#! damage: rela .rela.text 0 symbol 0\n"
+    result = upload(source)
+    assert (result.errno_name, result.stage) == ("EOPNOTSUPP", "relocation")
+    assert result.trace is not None
+    assert [item.symbol for item in list_relocations(result.trace, MODEL.release)] == ["symbol 0"]
+
+
+def test_a_writable_and_executable_section_is_the_only_finding() -> None:
+    source = NOTES + '    .section .text.wx, "awx", @progbits\nfresh:\n    call strlen\n    ret\n    .size fresh, 6\n'
+    source += '    .livepatch_func "xen_extra_version", fresh, 16\n'
+    assert rules(upload(source)) == ["XSP060"]
+
+
+def test_a_table_that_was_not_read_proves_no_duplicate() -> None:
+    source = (
+        NOTES + "    .text\n    .globl xen_extra_version\nxen_extra_version:\n    ret\n    .size xen_extra_version, 1\n"
+    )
+    source += '    .livepatch_func "xen_extra_version", xen_extra_version, 16\n'
+    result = upload(source, "4.13.0")
+    assert result.errno_name == "EINVAL"
+    assert "XSP170" not in rules(result)
+
+
+def test_a_refused_field_proves_nothing_about_its_entry() -> None:
+    source = NOTES + TEXT + '    .livepatch_func "xen_extra_version", fresh, 16\n'
+    source += "#! damage: rela .rela.livepatch.funcs 1 type 10\n"
+    result = upload(source)
+    assert rules(result) == ["XSP087"]
+
+
+def test_nothing_is_stored_for_none_so_its_offset_does_not_matter() -> None:
+    source = NOTES + HOOK + TEXT + "    call no_such_function\n"
+    source += "#! damage: rela .rela.text 0 type 0\n#! damage: rela .rela.text 0 offset 0x999999\n"
+    assert rules(upload(source)) == ["XSP071"]
+
+
+def test_place_twice_takes_nothing_from_the_first() -> None:
+    host = Host(MODEL, place=0xFFFF82D050000000)
+    good = forge(NOTES + HOOK + TEXT)
+    first = host.upload("a", good)
+    assert first.accepted
+    before = host.state.memory.read(0xFFFF82D050000000, 64)
+    assert not host.upload("b", good + b"").accepted
+    assert host.state.memory.read(0xFFFF82D050000000, 64) == before
+
+
+def test_a_table_of_zeros_is_not_looked_at_a_million_times() -> None:
+    source = NOTES + TEXT + '    .section .livepatch.funcs, "aw", @nobits\n    .zero 6400000\n'
+    result = upload(source, "4.7.0")
+    assert result.errno_name == "EOPNOTSUPP"
+    assert len(result.findings) < 5000
+
+
+def test_a_stack_of_many_symbols() -> None:
+    host = Host(MODEL)
+    labels = "".join(f"    .globl helper_{index}\nhelper_{index}:\n    nop\n" for index in range(3000))
+    one = forge(NOTES + HOOK + "    .text\n" + labels)
+    two = forge(NOTES.replace("0011", "0022", 1) + HOOK + "    .text\n" + labels.replace("helper_", "other_"))
+    assert host.upload("one", one).accepted
+    assert host.upload("two", two).accepted
+    assert host.upload("three", one).errno_name == "EEXIST"
+
+
+RECORDS = [(release, record) for release in ("4.14.6", "4.17.7", "4.20.3") for record in single_uploads(release)]
+changes = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6)
+
+
+@given(
+    st.sampled_from(RECORDS),
+    changes,
+    st.sampled_from(["4.7.0", "4.9.0", "4.13.0", "4.14.0", "4.17.7", "4.20.3", "4.21.0"]),
+)
+@settings(max_examples=400, deadline=None)
+def test_changed_bytes(chosen: tuple[str, object], changed: list[tuple[float, int]], rules_of: str) -> None:
+    release, record = chosen
+    data = bytearray(record.data)  # type: ignore[attr-defined]
+    for where, value in changed:
+        data[int(where * len(data))] = value
+    host = Host(recorded_hypervisor(release), release=rules_of)
+    result = host.upload("payload", bytes(data))
+    assert result.verdict in ("accepted", "refused", "crash")
+    assert (result.verdict == "accepted") == (len(host.payloads) == 1)
+    assert bool(host.state.memory.mappings) == (result.verdict == "accepted")
