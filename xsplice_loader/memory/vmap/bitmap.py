@@ -1,10 +1,22 @@
 """Xen's vmap: a bitmap over a range of addresses, first fit, a guard bit before each allocation (`spec/02 §6`).
 
-Sizes are not stored anywhere. An allocation is a run of set bits, and since one bit before each run stays clear,
-the page there is never mapped: it is the guard page, and at the same time what lets the size be read off the
-bitmap. Bit i stands for the page `base + i * 4096`; the first `low` pages hold the bitmap itself.
+Jan Beulich wrote it in 2012 for one range of addresses, far away from Xen's text. What the discussion of 2016 ended
+with is the same code for two ranges (`xen.py`, `spec/02 §7` stages a and e).
 
-The bitmap is kept as one byte a page here, so that searching for the next set or clear bit is one `find`.
+*Where to put an area*: at the lowest run of clear bits that is long enough, one bit into the run. *How long is it*:
+sizes are not stored anywhere. An area is a run of set bits, and since one bit before each run stays clear, the page
+there is never mapped: it is the guard page, and at the same time what lets the size be read off the bitmap. An
+address anywhere in the first page of an area is recognised, one further in is not, since the bit before it is set.
+
+*Cost*: a look-up looks at two bits, a size costs the words of one run, whatever else is loaded. The search for a hole
+passes over everything below it: linear in the size of the range that is in use, though 64 pages a step.
+
+*What is wrong with it*: of the 2 MiB that Arm has, the bitmap knows the end only when it has to grow, which a range
+below 128 MiB never needs: enough allocations run past the end of the range (`spec/02 §6.2`).
+
+Bit i stands for the page `base + i * 4096`; the first `low` pages hold the bitmap itself. The bitmap is kept as one
+byte a page here, so that every search is one `find`. `probes` counts 64-bit words of Xen's bitmap: those passed over
+from the start of a search to what it found, and one for each test whether an address begins an area.
 """
 
 from __future__ import annotations
@@ -12,6 +24,7 @@ from __future__ import annotations
 from xsplice_loader.releases import PAGE_SIZE
 
 BITS_PER_PAGE = PAGE_SIZE * 8
+BITS_PER_WORD = 64
 
 
 class Bitmap:
@@ -53,6 +66,25 @@ class Bitmap:
         return self.base + start * PAGE_SIZE
 
     def _search(self, pages: int, alignment: int) -> int | None:
+        return self._search_unaligned(pages) if alignment == 1 else self._search_aligned(pages, alignment)
+
+    def _search_unaligned(self, pages: int) -> int | None:
+        """Do what `_search_aligned` does for an alignment of one page, in one `find`.
+
+        The bit `low` is always clear, so every run of clear bits that the loop comes to is looked at from its first
+        bit. The area goes one bit into the run, and Xen's comparison is strict: a bit stays clear behind it too,
+        except in the run at the end, which no other area follows.
+        """
+        run = self.bits.find(bytes(pages + 2), self.low)
+        if run < 0:
+            run = max(self.bits.rfind(1) + 1, self.low)
+            if run + 1 + pages > self.top:
+                self._count(self.low, self.top)
+                return None
+        self._count(self.low, run + 1 + pages)
+        return run + 1
+
+    def _search_aligned(self, pages: int, alignment: int) -> int | None:
         start = self.low
         while start < self.top:
             next_set = self._next(1, start + 1)
@@ -66,15 +98,20 @@ class Bitmap:
         return None
 
     def _next(self, value: int, start: int) -> int:
-        self.probes += 1
         found = self.bits.find(value, start)
-        return self.top if found < 0 else found
+        found = self.top if found < 0 else found
+        self._count(start, found)
+        return found
+
+    def _count(self, first: int, last: int) -> None:
+        self.probes += last // BITS_PER_WORD - first // BITS_PER_WORD + 1
 
     def index(self, address: int) -> int:
         """Return the first bit of the allocation whose first page holds `address`; 0 where there is none."""
         page = address - address % PAGE_SIZE
         if page < self.base + self.end // 8 or page >= self.base + self.top * PAGE_SIZE:
             return 0
+        self.probes += 1
         index = (address - self.base) // PAGE_SIZE
         return index if self.bits[index] and not self.bits[index - 1] else 0
 
