@@ -60,13 +60,13 @@ def load(
         release: whose rules apply, as X.Y.Z; by default the hypervisor's own.
         max_size: bytes of the file at most; 0 lifts the limit.
         nops: the NOP instructions of the simulated processor.
-        cpu_features: numbers `word * 32 + bit` of the features that the simulated processor has.
+        cpu_features: numbers `word * 32 + bit` of the features that the simulated processor has, beside the one that
+            every processor has.
 
     Raises:
         UnknownReleaseError: `release` is no release with live patching.
         UnknownVmapError: `vmap` is a name that nothing goes by.
     """
-    del cpu_features  # what depends on features of the processor is not carried out at upload yet
     file = "<bytes>" if isinstance(payload, bytes) else os.fspath(payload)
     if isinstance(payload, bytes):
         data = payload
@@ -78,6 +78,15 @@ def load(
             return unreadable(file, error)
     if hypervisor is None:
         hypervisor = choose_hypervisor({file: data}, release=release)
-    host = Host(hypervisor, vmap=vmap, place=place, arena=arena, release=release, max_size=max_size, nops=nops)
+    host = Host(
+        hypervisor,
+        vmap=vmap,
+        place=place,
+        arena=arena,
+        release=release,
+        max_size=max_size,
+        nops=nops,
+        cpu_features=cpu_features,
+    )
     default_name = "payload" if isinstance(payload, bytes) else name_of(file)
     return host.upload(name if name is not None else default_name, data, file=file)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from xsplice_loader.livepatch.functions import FunctionEntry, patched_functions
-from xsplice_loader.livepatch.prepare import LoadedSections, Prepared, check_xen_build_id_late, prepare, read_ids
+from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen, symbolic
+from xsplice_loader.livepatch.prepare import Prepared, check_xen_build_id_late, prepare, read_ids
+from xsplice_loader.livepatch.processor import Processor
 from xsplice_loader.livepatch.sections import (
     XEN_DEPENDS,
     check_patching_sections,
@@ -87,6 +90,8 @@ class HostState:
     virtual: VirtualMemory
     release: Release
     nops: NopTable = "p6"
+    cpu_features: frozenset[int] = frozenset()
+    """The processor's, as numbers `word * 32 + bit`; the one that every processor has need not be among them."""
     max_size: int = MAX_SIZE
     """0: no limit."""
     payloads: list[LoadedPayload] = field(default_factory=list)
@@ -153,7 +158,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
     check_patching_sections(payload, findings)
 
     loaded = LoadedSections(payload, placement, image, relocated.refused)
-    prepared = prepare(loaded, host.memory, lookup, _loaded_ids(host), findings)
+    prepared = prepare(loaded, _running_xen(host), lookup, _loaded_ids(host), findings)
     if host.release.xen_build_id_check == "late":
         check_xen_build_id_late(
             prepared.xen_depends,
@@ -253,6 +258,15 @@ def _known_name_test(host: HostState) -> Callable[[bytes], bool]:
     """Return the test whether a name is taken. The model's names say nothing about an assumed hypervisor's."""
     search = host.address_in_payloads if host.hypervisor.assumed else host.address_of
     return lambda name: search(name) is not None
+
+
+def _running_xen(host: HostState) -> RunningXen:
+    return RunningXen(
+        host.memory,
+        host.hypervisor.symbols.address_of,
+        partial(symbolic, host.hypervisor),
+        Processor(host.nops, host.cpu_features),
+    )
 
 
 def _loaded_ids(host: HostState) -> dict[bytes, str]:

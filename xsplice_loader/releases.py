@@ -64,10 +64,18 @@ IN_4_8 = _since("NOP patches, distance test, load and unload hooks", "4.8.0")
 IN_4_9 = _since("image starts 2 MiB into Xen's range", "4.9.0")
 IN_4_10 = _since("sh_addralign checks", "4.10.0")
 IN_4_11 = _since("alternatives entries of 14 bytes, longer NOPs", "4.11.0")
+IN_4_12 = _since("indirect calls in alternatives become direct, ideal padding stays", "4.12.0")
 IN_4_13 = _since("errors printed in release builds, symbols named by path", "4.13.0")
 IN_4_14 = _since("function table v2, xen_depends, eight hooks, Xen 1 GiB lower", "4.14.0")
+IN_4_16 = _since("a further feature word", "4.16.0")
 IN_4_17 = _since("the poison form of ENDBR64, payloads start at __2M_rwdata_end", "4.17.0")
+IN_4_18 = _since("further feature words", "4.18.0")
 IN_4_21 = _since("alternative calls in a table of their own, END entries among symbols", "4.21.0")
+IN_4_22 = _since("a further feature word", "4.22.0")
+# What the security fixes of a time added to each branch. 4.14.6, 4.17.7 and 4.20.3 were seen to have it and to have
+# 20, 21 and 21 feature words; which point release of the other branches was the first follows from its date.
+FIXES_OF_2023 = _since("feature words for MSR_ARCH_CAPS", "4.14.6", "4.15.5", "4.16.5", "4.17.2")
+FIXES_OF_2025 = _since("alternatives for absent features", "4.17.6", "4.18.6", "4.19.3", "4.20.1")
 
 _HOOKS_ARRAYS = (".livepatch.hooks.load", ".livepatch.hooks.unload")
 _HOOKS_SINGLE = tuple(
@@ -117,6 +125,22 @@ class Release:
     empty_exception_table: bool
     """An empty `.ex_table` is accepted."""
     alternatives_entry_size: int
+    alternatives_feature_words: int
+    """32-bit words in Xen's array of processor features; an alternative may name no other."""
+    alternatives_know_absence: bool
+    """Bit 15 of an alternative's feature asks for a processor without the feature."""
+    alternatives_make_calls_direct: bool
+    """An alternative with a branch to itself makes the indirect one at its site direct."""
+    alternatives_return_errors: bool
+    """An alternative that breaks a limit is refused; before, it was a BUG."""
+    checks_alternatives_bounds: bool
+    """Sites must lie in the payload's text, replacements in `.altinstr_replacement`."""
+    keeps_ideal_padding: bool
+    """Padding is left as the assembler made it where that is what the processor likes best."""
+    moves_return_thunks: bool
+    """A jump to the return thunk at a replacement's end is corrected for its new place."""
+    built_for_ibt: bool
+    """Default builds start what is called through pointers with ENDBR64, and direct calls skip it."""
     has_alternative_calls: bool
     has_metadata: bool
     passes_note_errors: bool
@@ -167,6 +191,24 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "single_hooks": ((), (IN_4_14, _HOOKS_SINGLE)),
     "empty_exception_table": (False, (IN_4_10, True)),
     "alternatives_entry_size": (12, (IN_4_11, 14)),
+    "alternatives_feature_words": (
+        10,
+        (IN_4_9, 11),
+        (IN_4_13, 13),
+        (IN_4_16, 14),
+        (IN_4_17, 16),
+        (FIXES_OF_2023, 20),
+        (IN_4_18, 19),
+        (FIXES_OF_2025, 21),
+        (IN_4_22, 22),
+    ),
+    "alternatives_know_absence": (False, (FIXES_OF_2025, True)),
+    "alternatives_make_calls_direct": (False, (IN_4_12, True), (IN_4_21, False)),
+    "alternatives_return_errors": (False, (SET_D, True)),
+    "checks_alternatives_bounds": (False, (SET_E, True)),
+    "keeps_ideal_padding": (False, (IN_4_12, True)),
+    "moves_return_thunks": (False, (IN_4_21, True)),
+    "built_for_ibt": (False, (IN_4_17, True)),
     "has_alternative_calls": (False, (IN_4_21, True)),
     "has_metadata": (False, (IN_4_14, True)),
     "passes_note_errors": (False, (SET_D, True)),

@@ -40,6 +40,8 @@ ERRNOS = {
     "ENOMEM": 12,
     "EEXIST": 17,
     "EINVAL": 22,
+    "ENOSPC": 28,
+    "ERANGE": 34,
     "ENODATA": 61,
     "EOVERFLOW": 75,
     "EOPNOTSUPP": 95,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
 DEFAULT_MAX_SIZE = 2 << 20
+MAX_FEATURE = (1 << 15) - 1
+"""The highest number of a feature that an alternative can name."""
+_FEATURE = re.compile(r"(?:(?P<word>[0-9]{1,5})\s*\*\s*32\s*\+\s*)?(?P<bit>[0-9]{1,5})")
 
 EXAMPLES = """\b
 Examples:
@@ -57,6 +61,7 @@ class Settings:
     arena: tuple[int, int] | None
     max_size: int
     nops: NopTable
+    cpu_features: frozenset[int]
     format: Literal["text", "json"]
     relocations: bool
     image: str | None
@@ -75,6 +80,19 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
 
     emit(None, msgspec.json.format(msgspec.json.encode(json_schema()), indent=2) + b"\n")
     context.exit(ACCEPTED)
+
+
+def _features(_context: click.Context, _parameter: click.Parameter, text: str) -> frozenset[int]:
+    """Return the numbers of a comma separated list."""
+    items = [item.strip() for item in text.split(",")] if text.strip() else []
+    found = [_FEATURE.fullmatch(item) for item in items]
+    numbers = {int(match["word"] or 0) * 32 + int(match["bit"]) for match in found if match is not None}
+    if None in found:
+        wrong = items[found.index(None)]
+        raise click.BadParameter(f"{wrong!r} is no feature; expected a number, or WORD*32+BIT with both numbers")
+    if max(numbers, default=0) > MAX_FEATURE:
+        raise click.BadParameter(f"{max(numbers)} is no feature; the highest number is {MAX_FEATURE}")
+    return frozenset(numbers)
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -97,7 +115,9 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
     default="xen",
     show_default=True,
     help="who finds the address: xen (next to Xen's text), "
-    "default (Xen's ordinary vmap area, too far away), or MODULE:CALLABLE, a callback (mfns, pages) -> address",
+    "default (Xen's ordinary vmap area, too far away), "
+    "callback, slots, tree, loader (designs of 2016, next to the text too), "
+    "or MODULE:CALLABLE, a callback (mfns, pages) -> address",
 )
 @click.option("--place", type=PageAddress(), metavar="ADDR", help="what if it stood here: any page address")
 @click.option("--arena", type=AddressRange(), metavar="START-END", help="another range for the payloads")
@@ -110,6 +130,14 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
 )
 @click.option(
     "--nops", type=click.Choice(["p6", "k8"]), default="p6", show_default=True, help="the processor's NOP instructions"
+)
+@click.option(
+    "--cpu-features",
+    metavar="LIST",
+    default="",
+    callback=_features,
+    help="the processor's features beside the one that all have, for alternatives: numbers WORD*32+BIT, "
+    "comma separated, for example 111 or 3*32+15",
 )
 @click.option(
     "--format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="how to write the result"
@@ -179,6 +207,7 @@ def _host(settings: Settings, payloads: dict[str, bytes]) -> Host:
             release=settings.release,
             max_size=settings.max_size,
             nops=settings.nops,
+            cpu_features=settings.cpu_features,
         )
     except UnknownReleaseError as error:
         raise click.UsageError(str(error)) from None

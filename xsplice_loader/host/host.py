@@ -9,19 +9,34 @@ from xsplice_loader.memory.address_map import default_vmap
 from xsplice_loader.memory.address_space import AddressSpace
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
-from xsplice_loader.memory.vmap import Bitmap, CallbackVmap, FixedVmap, Vmap, VmapCallback, XenVmap
+from xsplice_loader.memory.vmap import (
+    Bitmap,
+    CallbackVmap,
+    FixedVmap,
+    LoaderVmap,
+    NextFitVmap,
+    SlotsVmap,
+    TreeVmap,
+    Vmap,
+    VmapCallback,
+    XenVmap,
+)
 from xsplice_loader.releases import release as release_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.results import LoadResult
 
 
+def _default_bitmap(hypervisor: Hypervisor) -> Bitmap:
+    return Bitmap(*default_vmap(hypervisor.release))
+
+
 def _xen(hypervisor: Hypervisor, *, in_default: bool) -> Vmap:
-    default = Bitmap(*default_vmap(hypervisor.release))
+    default = _default_bitmap(hypervisor)
     arena = Bitmap(hypervisor.arena_start, hypervisor.arena_end)
     return XenVmap(default, arena, chosen=default if in_default else arena)
 
@@ -29,8 +44,14 @@ def _xen(hypervisor: Hypervisor, *, in_default: bool) -> Vmap:
 VMAPS: dict[str, Callable[[Hypervisor], Vmap]] = {
     "xen": lambda hypervisor: _xen(hypervisor, in_default=False),
     "default": lambda hypervisor: _xen(hypervisor, in_default=True),
+    "callback": lambda hypervisor: NextFitVmap(
+        _default_bitmap(hypervisor), hypervisor.arena_start, hypervisor.arena_end
+    ),
+    "slots": lambda hypervisor: SlotsVmap(hypervisor.arena_start, hypervisor.arena_end),
+    "tree": lambda hypervisor: TreeVmap(hypervisor.arena_start, hypervisor.arena_end),
+    "loader": lambda hypervisor: LoaderVmap(hypervisor.arena_start, hypervisor.arena_end),
 }
-"""The finders of addresses that go by a name."""
+"""The finders of addresses that go by a name: Xen's two ranges, and what was discussed in 2016 for the second."""
 
 
 class UnknownVmapError(ValueError):
@@ -63,6 +84,7 @@ class Host:
         release: str | None = None,
         max_size: int = MAX_SIZE,
         nops: NopTable = "p6",
+        cpu_features: Iterable[int] = (),
     ) -> None:
         """Start a host that runs `hypervisor`.
 
@@ -74,6 +96,8 @@ class Host:
             release: whose rules apply, as X.Y.Z; by default the hypervisor's own.
             max_size: bytes of a payload's file at most; 0 lifts the limit.
             nops: the NOP instructions of the simulated processor.
+            cpu_features: numbers `word * 32 + bit` of the features that the simulated processor has, beside the one
+                that every processor has.
 
         Raises:
             UnknownVmapError: `vmap` is a name that nothing goes by.
@@ -92,6 +116,7 @@ class Host:
             ),
             release=release_named(release) if release is not None else hypervisor.release,
             nops=nops,
+            cpu_features=frozenset(cpu_features),
             max_size=max_size,
         )
 
@@ -107,9 +132,9 @@ class Host:
 
 def _vmap(hypervisor: Hypervisor, vmap: str | VmapCallback, place: int | None) -> Vmap:
     if place is not None:
-        return FixedVmap(place)
+        return FixedVmap(_default_bitmap(hypervisor), place)
     if not isinstance(vmap, str):
-        return CallbackVmap(vmap)
+        return CallbackVmap(_default_bitmap(hypervisor), vmap)
     if vmap not in VMAPS:
         raise UnknownVmapError(f"no finder of addresses is called {vmap!r}; there are {', '.join(VMAPS)}")
     return VMAPS[vmap](hypervisor)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from xsplice_loader.livepatch import functions
+from xsplice_loader.livepatch import alternative_calls, alternatives_table, exception_table, functions
+from xsplice_loader.livepatch.alternatives import apply_alternatives
 from xsplice_loader.livepatch.notes import NOTE_HEADER, parse_build_id
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
 from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.results import ERRNOS
 from xsplice_loader.rules import content as rules
-from xsplice_loader.rules import observations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import numpy as np
+    from collections.abc import Mapping
 
     from xsplice_loader.livepatch.functions import FunctionEntry
+    from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen
     from xsplice_loader.memory.address_space import AddressSpace
-    from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
     from xsplice_loader.relocation.resolution import Lookup
     from xsplice_loader.rules import Findings, Rule
@@ -27,8 +25,7 @@ if TYPE_CHECKING:
 POINTER_SIZE = 8
 BUG_FRAME_SIZE = 8
 BUG_FRAMES = tuple(f".bug_frames.{kind}" for kind in range(4))
-EXCEPTION_TABLE_ENTRY_SIZE = 8
-ALTERNATIVE_CALL_SIZE = 4
+EXCEPTION_TABLE = ".ex_table"
 BUILD_ID = ".note.gnu.build-id"
 DEPENDS = ".livepatch.depends"
 
@@ -42,41 +39,22 @@ class Prepared(NamedTuple):
     build_id: bytes | None
     depends: bytes | None
     xen_depends: bytes | None
-
-
-class LoadedSections(NamedTuple):
-    """Access to a payload's sections where they stand in memory now."""
-
-    payload: ObjectFile
-    placement: Placement
-    image: np.ndarray
-    """The payload's memory from its base on."""
-    refused: Mapping[int, Sequence[int]]
-    """Per section the offsets of fields whose relocation was refused, so that what they hold means nothing."""
-
-    def contents(self, section: Section, extra: int = 0) -> bytes | None:
-        """Return a section's bytes as loaded, and up to `extra` bytes behind them; None where it was not loaded."""
-        address = self.placement.addresses.get(section.index)
-        if address is None:
-            return None
-        start = address - self.placement.base
-        return bytes(self.image[start : start + section.size + extra])
-
-    def write(self, section: Section, contents: bytes | bytearray) -> None:
-        """Overwrite a loaded section."""
-        start = self.placement.addresses[section.index] - self.placement.base
-        self.image[start : start + len(contents)] = memoryview(contents)
+    console: tuple[str, ...]
+    """Lines that Xen prints meanwhile without the prefix of the live-patch code."""
 
 
 def prepare(
     sections: LoadedSections,
-    memory: AddressSpace,
+    xen: RunningXen,
     lookup: Lookup,
     loaded_ids: Mapping[bytes, str],
     findings: Findings,
 ) -> Prepared:
-    """Test functions, hooks, notes and tables. `loaded_ids` maps the build-ids of loaded payloads to their names."""
-    entries, new_addresses = _prepare_functions(sections, memory, lookup, findings)
+    """Test functions, hooks and notes, and carry tables out.
+
+    `loaded_ids` maps the build-ids of loaded payloads to their names.
+    """
+    entries, new_addresses = _prepare_functions(sections, xen.memory, lookup, findings)
     _check_hooks(sections.payload, findings)
     build_id = _read_note(sections, BUILD_ID, rules.OWN_ID_MALFORMED, findings)
     if build_id is not None and build_id in loaded_ids:
@@ -89,8 +67,8 @@ def prepare(
     xen_depends = None
     if findings.release.xen_build_id_check == "late":
         xen_depends = _read_note(sections, XEN_DEPENDS, rules.XEN_DEPENDS_LATE_MALFORMED, findings)
-    _check_tables(sections, findings)
-    return Prepared(entries, new_addresses, build_id, depends, xen_depends)
+    console = _prepare_tables(sections, xen, findings)
+    return Prepared(entries, new_addresses, build_id, depends, xen_depends, tuple(console))
 
 
 def check_xen_build_id_late(
@@ -215,42 +193,47 @@ def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: F
     return None
 
 
-def _check_tables(sections: LoadedSections, findings: Findings) -> None:
-    """Test the sizes of the tables that Xen reads while loading; what they hold is not looked at here."""
+def _prepare_tables(sections: LoadedSections, xen: RunningXen, findings: Findings) -> list[str]:
+    """Test and carry out the tables that Xen works on while loading; return what it prints on the console."""
+    console: list[str] = []
     release = findings.release
-    payload = sections.payload
-    entry_sizes = [
-        *((name, BUG_FRAME_SIZE) for name in BUG_FRAMES),
-        (".altinstructions", release.alternatives_entry_size),
-        *([(".alt_call_sites", ALTERNATIVE_CALL_SIZE)] if release.has_alternative_calls else []),
-        (".ex_table", EXCEPTION_TABLE_ENTRY_SIZE),
-    ]
-    for name, size in entry_sizes:
-        section = payload.section_named(name)
-        if section is not None:
-            _has_whole_entries(section, size, findings)
-    for name in (".altinstructions", *([".alt_call_sites"] if release.has_alternative_calls else [])):
-        section = payload.section_named(name)
-        if section is not None and section.size:
-            findings.add(
-                observations.CONTENT_NOT_EXAMINED,
-                f"{name} is placed and relocated, but what it asks for is neither tested nor carried out",
-                section=name,
-                index=section.index,
-            )
-    _check_exception_table(sections, findings)
+    for name in BUG_FRAMES:
+        _whole_table(sections, name, BUG_FRAME_SIZE, findings)
+    table = _whole_table(sections, alternatives_table.SECTION, release.alternatives_entry_size, findings)
+    if table is not None:
+        apply_alternatives(alternatives_table.AlternativesTable(table, sections, findings), xen, console)
+    if release.has_alternative_calls:
+        table = _whole_table(sections, alternative_calls.SECTION, alternative_calls.ENTRY_SIZE, findings)
+        if table is not None:
+            alternative_calls.apply_alternative_calls(table, sections, xen, console, findings)
+    table = _whole_table(sections, EXCEPTION_TABLE, exception_table.ENTRY_SIZE, findings)
+    if table is not None:
+        _prepare_exception_table(table, sections, findings)
     if release.has_metadata:
         _check_metadata(sections, findings)
+    return console
 
 
-def _check_exception_table(sections: LoadedSections, findings: Findings) -> None:
-    section = sections.payload.section_named(".ex_table")
-    if section is None:
+def _whole_table(sections: LoadedSections, name: str, entry_size: int, findings: Findings) -> Section | None:
+    section = sections.payload.section_named(name)
+    return section if section is not None and _has_whole_entries(section, entry_size, findings) else None
+
+
+def _prepare_exception_table(section: Section, sections: LoadedSections, findings: Findings) -> None:
+    if section.size == 0:
+        if not findings.release.empty_exception_table:
+            findings.add(
+                rules.EMPTY_EXCEPTION_TABLE,
+                f"{EXCEPTION_TABLE} is empty",
+                section=EXCEPTION_TABLE,
+                index=section.index,
+            )
         return
-    if section.size == 0 and not findings.release.empty_exception_table:
-        findings.add(rules.EMPTY_EXCEPTION_TABLE, ".ex_table is empty", section=".ex_table", index=section.index)
-    elif section.size:
-        _check_loaded(sections, section, findings)
+    _check_loaded(sections, section, findings)
+    table = sections.contents(section)
+    if table is not None and not sections.meaningless(section, exception_table.ENTRY_SIZE):
+        address = sections.placement.addresses[section.index]
+        sections.write(section, exception_table.sort_exception_table(table, address))
 
 
 def _check_metadata(sections: LoadedSections, findings: Findings) -> None:

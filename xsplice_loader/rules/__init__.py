@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from xsplice_loader.rules import content, header, observations, placing, sections, upload
+from xsplice_loader.rules import content, header, observations, placing, sections, tables, upload
 from xsplice_loader.rules.rule import Findings, Rule
 
 RULES: dict[str, Rule] = {
-    rule.id: rule for part in (upload, header, sections, placing, content, observations) for rule in part.ALL
+    rule.id: rule for part in (upload, header, sections, placing, content, tables, observations) for rule in part.ALL
 }
 """Every rule by its id."""
 
-__all__ = ["RULES", "Findings", "Rule", "content", "header", "observations", "placing", "sections", "upload"]
+__all__ = ["RULES", "Findings", "Rule", "content", "header", "observations", "placing", "sections", "tables", "upload"]

@@ -55,15 +55,6 @@ NOTHING_LOADABLE = _warning(
     "A payload without a section to load is given a range of no pages, which is never given back.",
     "spec/07 5",
 )
-
-CONTENT_NOT_EXAMINED = _warning(
-    "XSP207",
-    "tables whose content decides are looked at",
-    "Xen carries out alternatives and alternative calls while it loads; wild entries are refused, or crash "
-    "older releases. "
-    "This program places and relocates these tables, but does not carry them out yet.",
-    "spec/01 14.7, 14.8",
-)
 BEYOND_ARENA = _warning(
     "XSP208",
     "a payload lies within the range for payloads",
@@ -72,7 +63,6 @@ BEYOND_ARENA = _warning(
 )
 
 ALL = (
-    CONTENT_NOT_EXAMINED,
     BEYOND_ARENA,
     ASSUMED_HYPERVISOR,
     ASSUMED_SYMBOL,

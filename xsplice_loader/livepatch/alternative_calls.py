@@ -1,0 +1,119 @@
+"""Alternative calls, `.alt_call_sites`: indirect calls that Xen makes direct while it loads (`spec/04 §5.2`).
+
+An entry is one signed 32-bit distance, from its own place to the call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xsplice_loader.livepatch.alternatives_table import MAX_FINDINGS
+from xsplice_loader.livepatch.direct_calls import (
+    INDIRECT_CALL,
+    INDIRECT_SIZE,
+    direct_target,
+    displacement_bytes,
+    pointer_of,
+    wraps,
+)
+from xsplice_loader.livepatch.loaded import UnknownContentsError
+from xsplice_loader.memory.address_space import ADDRESS_MASK, MemoryFault
+from xsplice_loader.rules import tables as rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen
+    from xsplice_loader.payload import Section
+    from xsplice_loader.rules import Findings, Rule
+
+SECTION = ".alt_call_sites"
+ENTRY_SIZE = 4
+# A prefix without meaning before the call fills the sixth byte.
+DIRECT_CALL = b"\x2e\xe8"
+NO_TARGET = b"\x0f\x0b" * 3
+
+
+def apply_alternative_calls(
+    section: Section, sections: LoadedSections, xen: RunningXen, console: list[str], findings: Findings
+) -> None:
+    """Test the table, a whole number of entries, and carry it out."""
+    if not section.size:
+        return
+    text = sections.placement.regions[0]
+    if not text.size:
+        findings.add(
+            rules.CALLS_WITHOUT_TEXT,
+            f"there is a section {SECTION}, but the payload has no text with calls",
+            section=SECTION,
+            index=section.index,
+        )
+        return
+    if section.index not in sections.placement.addresses:
+        if not section.is_allocated:
+            findings.add(
+                rules.TABLE_IN_UPLOAD,
+                f"{SECTION} lacks SHF_ALLOC: Xen reads it where the file was uploaded to, from where no entry leads "
+                "to the payload's text",
+                section=SECTION,
+                index=section.index,
+            )
+        return
+    before = len(findings)
+    for index, site in _sites(section, sections):
+        if not text.address <= site <= site + INDIRECT_SIZE <= text.address + text.size:
+            _add(
+                rules.CALL_OUTSIDE_TEXT,
+                index,
+                f"a call of {INDIRECT_SIZE} bytes at {site:#018x}, but the payload's text is "
+                f"{text.address:#018x}-{text.address + text.size:#018x}",
+                findings,
+            )
+        if len(findings) - before > MAX_FINDINGS:
+            return
+    if findings.errors_since(before):
+        return
+    for index, site in _sites(section, sections):
+        try:
+            _make_direct(index, site, sections, xen, console, findings)
+        except MemoryFault as fault:
+            _add(rules.WILD_ALTERNATIVE, index, f"leads to {fault}", findings)
+        except UnknownContentsError as unknown:
+            _add(rules.CONTENTS_UNKNOWN, index, f"a call that is not made direct: {unknown}", findings)
+        if len(findings) - before > MAX_FINDINGS:
+            return
+
+
+def _sites(section: Section, sections: LoadedSections) -> Iterator[tuple[int, int]]:
+    start = sections.placement.addresses[section.index]
+    table = sections.contents(section) or b""
+    skipped = sections.meaningless(section, ENTRY_SIZE)
+    for index in range(section.size // ENTRY_SIZE):
+        if index not in skipped:
+            place = index * ENTRY_SIZE
+            distance = int.from_bytes(table[place : place + ENTRY_SIZE], "little", signed=True)
+            yield index, (start + place + distance) & ADDRESS_MASK
+
+
+def _make_direct(
+    index: int, site: int, sections: LoadedSections, xen: RunningXen, console: list[str], findings: Findings
+) -> None:
+    call = xen.read(site, INDIRECT_SIZE)
+    if not call.startswith(INDIRECT_CALL):
+        _add(rules.NO_INDIRECT_CALL, index, f"the bytes {call.hex(' ')}, which are no call through a pointer", findings)
+        return
+    target = pointer_of(call, site, xen)
+    if not target:
+        sections.write_at(site, NO_TARGET)
+        return
+    target = direct_target(target, site, SECTION, xen, console, findings)
+    displacement = target - (site + INDIRECT_SIZE)
+    if wraps(displacement):
+        _add(rules.BRANCH_WRAPS, index, f"a call whose displacement {displacement:#x} does not fit: it wraps", findings)
+    sections.write_at(site, DIRECT_CALL + displacement_bytes(displacement))
+
+
+def _add(rule: Rule, index: int, what: str, findings: Findings) -> None:
+    findings.add(
+        rule, f"alternative call {index} names {what}", section=SECTION, index=index, offset=index * ENTRY_SIZE
+    )

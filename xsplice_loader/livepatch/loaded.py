@@ -1,0 +1,129 @@
+"""A payload's sections and the memory around them while it loads, when all of the payload is still writable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from xsplice_loader.memory.address_space import ADDRESS_MASK, MemoryFault
+from xsplice_loader.payload import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from xsplice_loader.hypervisor import Hypervisor
+    from xsplice_loader.livepatch.processor import Processor
+    from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.memory.placement import Placement
+    from xsplice_loader.payload import ObjectFile, Section
+
+RODATA_END = b"__2M_rodata_end"
+"""Xen's text and read-only data end here, its writable data begins behind it."""
+
+
+class LoadedSections(NamedTuple):
+    """Access to a payload's sections where they stand in memory now."""
+
+    payload: ObjectFile
+    placement: Placement
+    image: np.ndarray
+    """The payload's memory from its base on."""
+    refused: Mapping[int, Sequence[int]]
+    """Per section the offsets of fields whose relocation was refused, so that what they hold means nothing."""
+
+    def contents(self, section: Section, extra: int = 0) -> bytes | None:
+        """Return a section's bytes as loaded, and up to `extra` bytes behind them; None where it was not loaded."""
+        address = self.placement.addresses.get(section.index)
+        if address is None:
+            return None
+        start = address - self.placement.base
+        return bytes(self.image[start : start + section.size + extra])
+
+    def write(self, section: Section, contents: bytes | bytearray) -> None:
+        """Overwrite a loaded section."""
+        start = self.placement.addresses[section.index] - self.placement.base
+        self.image[start : start + len(contents)] = memoryview(contents)
+
+    def write_at(self, address: int, contents: bytes) -> bool:
+        """Write bytes at an address if all of them lie in the payload's pages; tell whether they do."""
+        start = address - self.placement.base
+        if not 0 <= start <= len(self.image) - len(contents):
+            return False
+        self.image[start : start + len(contents)] = memoryview(contents)
+        return True
+
+    def meaningless(self, section: Section, entry_size: int) -> frozenset[int]:
+        """Return which entries of a table have a field whose relocation was refused."""
+        return frozenset(offset // entry_size for offset in self.refused.get(section.index, ()))
+
+
+class UnknownContentsError(Exception):
+    """Memory that is mapped, but whose contents no file at hand tells."""
+
+    def __init__(self, address: int, size: int) -> None:
+        super().__init__(f"the {size} bytes at {address:#018x} are not known")
+
+
+class RunningXen(NamedTuple):
+    """The hypervisor around a payload that is being loaded."""
+
+    memory: AddressSpace
+    address_of: Callable[[bytes], int | None]
+    """Where a symbol lies."""
+    symbolic: Callable[[int], str]
+    """An address as Xen prints it where it wants a symbol."""
+    processor: Processor
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return `size` bytes at `address`, modulo 2^64.
+
+        Raises:
+            MemoryFault: some byte is not mapped.
+            UnknownContentsError: the bytes are mapped but not known.
+        """
+        if not size:
+            return b""
+        contents = self.memory.read(address & ADDRESS_MASK, size)
+        if contents is None:
+            raise UnknownContentsError(address & ADDRESS_MASK, size)
+        return contents
+
+    def require_writable(self, address: int, size: int) -> None:
+        """Do nothing where Xen itself may write at `address`.
+
+        Raises:
+            MemoryFault: it may not, or nothing is mapped there.
+        """
+        end = address + size
+        for mapping in self.memory.mappings:
+            if mapping.start <= address and end <= mapping.end:
+                if all(
+                    "w" in part.permissions for part in mapping.protections if part.start < end and address < part.end
+                ):
+                    return
+                raise MemoryFault(address, f"a write of {size} bytes at {address:#018x}, which may not be written")
+        try:
+            self.memory.read(address, size)
+        except MemoryFault:
+            raise MemoryFault(address, f"a write of {size} bytes at {address:#018x}, where nothing is mapped") from None
+        read_only_end = self.address_of(RODATA_END)
+        if read_only_end is None or address < read_only_end:
+            raise MemoryFault(
+                address, f"a write of {size} bytes at {address:#018x}, in Xen's own text or read-only data"
+            )
+
+
+def symbolic(hypervisor: Hypervisor, address: int) -> str:
+    """Return an address as Xen prints it where it wants a symbol: by name within its own text, else as a number."""
+    symbols = hypervisor.symbols
+    found = symbols.symbol_at(address) if hypervisor.text_start <= address < hypervisor.text_end else None
+    if found is None:
+        return f"{address:016x}"
+    name, offset = found
+    text = text_of(name)
+    if not offset:
+        return text
+    following = int(symbols.addresses.searchsorted(np.uint64(address), side="right"))
+    end = int(symbols.addresses[following]) if following < len(symbols) else hypervisor.text_end
+    return f"{text}+{offset:#x}/{end - address + offset:#x}"
