@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from records import DATA, recorded_hypervisor, single_uploads
@@ -85,9 +86,13 @@ def test_wrong_arguments() -> None:
         -4096,
         0x1000,
         0x0000_8000_0000_0000,
+        0xFFFF830000000000,  # the directmap
+        0xFFFF82D07FF00000,  # the stubs at the top of Xen's range
+        1.5,
+        "0xffff82d050000000",
     ],
 )
-def test_a_callback_that_answers_badly_is_enomem(answer: int | None) -> None:
+def test_a_callback_that_answers_badly_is_enomem(answer: Any) -> None:
     result = load(HELLO, MODEL, vmap=lambda _mfns, _pages: answer)
     assert (result.errno_name, result.stage, result.regions) == ("ENOMEM", "placement", None)
 
@@ -108,6 +113,41 @@ def test_an_address_is_not_given_twice() -> None:
     assert host.upload("one", HELLO).accepted
     second = host.upload("two", HELLO)
     assert second.errno_name == "ENOMEM"
+
+
+def test_a_callback_is_asked_only_when_xen_would_ask() -> None:
+    asked: list[int] = []
+
+    def callback(_mfns: object, pages: int) -> int:
+        asked.append(pages)
+        return 0xFFFF82D050000000
+
+    stranger = forge((SAMPLES / "wrong-xen.s").read_text())
+    host = Host(MODEL, release="4.20.3", vmap=callback)
+    assert host.upload("stranger", stranger).stage == "build-id"
+    assert not asked
+    assert host.upload("hello", HELLO).accepted
+    assert asked == [3]
+
+
+def test_what_a_callback_raises_is_the_callers_and_nothing_is_lost() -> None:
+    def fails(_mfns: object, _pages: int) -> int:
+        raise RuntimeError("no idea")
+
+    host = Host(MODEL, vmap=fails)
+    before = host.state.virtual.heap.free_frames
+    with pytest.raises(RuntimeError, match="no idea"):
+        host.upload("hello", HELLO)
+    assert host.state.virtual.heap.free_frames == before
+
+
+@pytest.mark.parametrize("vmap", ["xen", "callback", "slots", "tree", "loader"])
+def test_every_design_near_the_text_serves(vmap: str) -> None:
+    result = load(HELLO, MODEL, vmap=vmap)
+    assert result.accepted
+    # What was wrong with a draft is a note, never a verdict.
+    assert {finding.severity for finding in result.findings} <= {"note"}
+    assert bool(result.findings) == (vmap in ("callback", "slots", "loader"))
 
 
 def test_refused_payloads_leave_the_host_as_it_was() -> None:

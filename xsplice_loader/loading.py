@@ -29,7 +29,7 @@ from xsplice_loader.livepatch.symbol_table import PayloadSymbol, build_symbol_ta
 from xsplice_loader.memory.address_space import UPPER_HALF, AddressSpace, Mapping
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
 from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
-from xsplice_loader.memory.vmap import FixedVmap, XenVmap
+from xsplice_loader.memory.vmap import CallbackVmap, FixedVmap, XenVmap
 from xsplice_loader.payload import ObjectFile, read, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.relocating import relocate
@@ -94,6 +94,8 @@ class HostState:
     """The processor's, as numbers `word * 32 + bit`; the one that every processor has need not be among them."""
     max_size: int = MAX_SIZE
     """0: no limit."""
+    weaknesses: tuple[str, ...] = ()
+    """What is wrong with the design that finds addresses, a sentence each."""
     payloads: list[LoadedPayload] = field(default_factory=list)
     """In the order of their uploads."""
 
@@ -118,7 +120,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
     findings = Findings(host.release, name)
     story = _Story(file, text_of(os.fsencode(name)), findings)
 
-    _note_assumptions(host.hypervisor, findings)
+    _note_assumptions(host, findings)
     _check_name_and_size(data, name, host, findings)
     if findings.deciding is not None:
         return story.end()
@@ -192,7 +194,8 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
     return story.end(image)
 
 
-def _note_assumptions(hypervisor: Hypervisor, findings: Findings) -> None:
+def _note_assumptions(host: HostState, findings: Findings) -> None:
+    hypervisor = host.hypervisor
     if hypervisor.assumed:
         findings.add(
             observations.ASSUMED_HYPERVISOR,
@@ -201,6 +204,8 @@ def _note_assumptions(hypervisor: Hypervisor, findings: Findings) -> None:
         )
     for assumption in hypervisor.assumptions:
         findings.add(observations.ASSUMED_PROPERTY, assumption)
+    for weakness in host.weaknesses:
+        findings.add(observations.DRAFT, weakness)
 
 
 def _check_name_and_size(data: bytes, name: str, host: HostState, findings: Findings) -> None:
@@ -277,6 +282,18 @@ def _xen_depends(prepared: Prepared, payload: ObjectFile) -> bytes | None:
     return prepared.xen_depends if prepared.xen_depends is not None else read_ids(payload)[XEN_DEPENDS]
 
 
+def _stand_in(host: HostState) -> VirtualMemory:
+    """Return what to place a payload with that Xen refused before placing it, so that the rest can be looked at.
+
+    A callback of the user's is not asked: Xen would not have asked it either, and it may count.
+    """
+    virtual = host.virtual
+    if type(virtual.vmap) is CallbackVmap:
+        fixed = FixedVmap(virtual.vmap.default.copy(), host.hypervisor.arena_start)
+        return VirtualMemory(virtual.heap, virtual.space, fixed, anywhere=True)
+    return VirtualMemory(virtual.heap, virtual.space, virtual.vmap.copy(), anywhere=virtual.anywhere)
+
+
 class _Allocation:
     """The payload's mapped pages: taken, and given back where the payload is refused."""
 
@@ -284,12 +301,8 @@ class _Allocation:
         """`for_real` is false where Xen refused before placing: then the design's own books are left alone."""
         self.host = host
         self.pages = layout.pages
-        virtual = host.virtual
-        self.virtual = (
-            virtual
-            if for_real
-            else VirtualMemory(virtual.heap, virtual.space, virtual.vmap.copy(), anywhere=virtual.anywhere)
-        )
+        self.by_hand = for_real and host.virtual.anywhere
+        self.virtual = host.virtual if for_real else _stand_in(host)
 
     def allocate(self, findings: Findings) -> Mapping | None:
         """Take frames and an address for them, and return them mapped (`spec/02 §6`)."""
@@ -298,7 +311,7 @@ class _Allocation:
                 observations.NOTHING_LOADABLE, "no section of the payload is loaded; it gets a range of no pages"
             )
         try:
-            if self.virtual.anywhere:
+            if self.by_hand:
                 self._warn_of_place(findings)
             mapping = self.virtual.vmalloc(self.pages)
         except OutOfMemoryError as error:
@@ -319,16 +332,12 @@ class _Allocation:
         base = self.virtual.vmap.address if isinstance(self.virtual.vmap, FixedVmap) else 0
         occupant = self.host.memory.occupant(base, self.pages)
         if occupant is not None:
-            findings.add(observations.PLACED_BY_HAND, f"at {base:#018x} lie {occupant}")
+            findings.add(observations.PLACED_BY_HAND, f"at {base:#018x} there is {occupant}")
         elif base < UPPER_HALF:
             findings.add(
                 observations.PLACED_BY_HAND,
                 f"{base:#018x} is not in the upper half of the address space, where Xen lives",
             )
-        else:
-            area = self.host.hypervisor.areas.area_of(base)
-            if area is not None and area.name not in ("payload arena", "vmap"):
-                findings.add(observations.PLACED_BY_HAND, f"{base:#018x} lies in the {area.name}")
 
     def secure(self, placement: Placement) -> None:
         """Set the permissions of the three regions, the load's last step (`spec/02 §5`)."""

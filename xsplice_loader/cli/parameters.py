@@ -120,8 +120,8 @@ class VmapName(click.ParamType["str | VmapCallback"]):
         return _guarded(value, target)
 
     def _known(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from xsplice_loader.host import VMAPS  # noqa: PLC0415 - not for --help
+        from xsplice_loader.host import DESIGNS  # noqa: PLC0415 - not for --help
 
-        if value not in VMAPS:
-            self.fail(f"{value!r} is none of {', '.join(VMAPS)}, and no MODULE:CALLABLE", param, ctx)
+        if value not in DESIGNS:
+            self.fail(f"{value!r} is none of {', '.join(DESIGNS)}, and no MODULE:CALLABLE", param, ctx)
         return value

@@ -1,5 +1,6 @@
 """A running hypervisor's live patching."""
 
-from xsplice_loader.host.host import VMAPS, Host, UnknownVmapError
+from xsplice_loader.host.designs import DESIGNS, UnknownVmapError
+from xsplice_loader.host.host import Host
 
-__all__ = ["VMAPS", "Host", "UnknownVmapError"]
+__all__ = ["DESIGNS", "Host", "UnknownVmapError"]

@@ -4,58 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xsplice_loader.host.designs import design_of
 from xsplice_loader.loading import MAX_SIZE, HostState, LoadedPayload, load_payload
-from xsplice_loader.memory.address_map import default_vmap
 from xsplice_loader.memory.address_space import AddressSpace
+from xsplice_loader.memory.arena_map import ArenaMap, arena_map
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
-from xsplice_loader.memory.vmap import (
-    Bitmap,
-    CallbackVmap,
-    FixedVmap,
-    LoaderVmap,
-    NextFitVmap,
-    SlotsVmap,
-    TreeVmap,
-    Vmap,
-    VmapCallback,
-    XenVmap,
-)
+from xsplice_loader.memory.vmap import bitmap_pages
 from xsplice_loader.releases import release as release_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
+    from xsplice_loader.memory.vmap import VmapCallback
     from xsplice_loader.results import LoadResult
 
 
-def _default_bitmap(hypervisor: Hypervisor) -> Bitmap:
-    return Bitmap(*default_vmap(hypervisor.release))
-
-
-def _xen(hypervisor: Hypervisor, *, in_default: bool) -> Vmap:
-    default = _default_bitmap(hypervisor)
-    arena = Bitmap(hypervisor.arena_start, hypervisor.arena_end)
-    return XenVmap(default, arena, chosen=default if in_default else arena)
-
-
-VMAPS: dict[str, Callable[[Hypervisor], Vmap]] = {
-    "xen": lambda hypervisor: _xen(hypervisor, in_default=False),
-    "default": lambda hypervisor: _xen(hypervisor, in_default=True),
-    "callback": lambda hypervisor: NextFitVmap(
-        _default_bitmap(hypervisor), hypervisor.arena_start, hypervisor.arena_end
-    ),
-    "slots": lambda hypervisor: SlotsVmap(hypervisor.arena_start, hypervisor.arena_end),
-    "tree": lambda hypervisor: TreeVmap(hypervisor.arena_start, hypervisor.arena_end),
-    "loader": lambda hypervisor: LoaderVmap(hypervisor.arena_start, hypervisor.arena_end),
-}
-"""The finders of addresses that go by a name: Xen's two ranges, and what was discussed in 2016 for the second."""
-
-
-class UnknownVmapError(ValueError):
-    """No finder of addresses has that name."""
+MAPPABLE = frozenset({"xen", "vmap", "payload arena"})
+"""Areas that payloads may be mapped in, as far as nothing is there; the image looks after itself."""
 
 
 class _UnknownContents:
@@ -90,7 +58,7 @@ class Host:
 
         Args:
             hypervisor: what payloads are loaded against.
-            vmap: who finds addresses: a name of `VMAPS`, or a callback `(mfns, pages) -> address | None`.
+            vmap: who finds addresses: a name of `DESIGNS`, or a callback `(mfns, pages) -> address | None`.
             place: a page address at which every payload is to stand, whatever else lies there.
             arena: another range for payloads, as start and end address.
             release: whose rules apply, as X.Y.Z; by default the hypervisor's own.
@@ -106,16 +74,21 @@ class Host:
         if arena is not None:
             hypervisor = hypervisor.with_arena(*arena)
         self.hypervisor = hypervisor
+        self.design = design_of(vmap, place)
         self.state = HostState(
             hypervisor=hypervisor,
             virtual=VirtualMemory(
                 DomainHeap(),
-                AddressSpace(_UnknownContents(hypervisor) if hypervisor.assumed else hypervisor),
-                _vmap(hypervisor, vmap, place),
+                AddressSpace(
+                    _UnknownContents(hypervisor) if hypervisor.assumed else hypervisor,
+                    [area for area in hypervisor.areas.areas if area.name not in MAPPABLE],
+                ),
+                self.design.make(hypervisor),
                 anywhere=place is not None,
             ),
             release=release_named(release) if release is not None else hypervisor.release,
             nops=nops,
+            weaknesses=self.design.weaknesses,
             cpu_features=frozenset(cpu_features),
             max_size=max_size,
         )
@@ -125,16 +98,18 @@ class Host:
         return load_payload(data, self.state, name=name, file=file if file is not None else name)
 
     @property
+    def arena(self) -> ArenaMap:
+        """What lies where in the range that payloads are given addresses from."""
+        start, end = self.design.range_of(self.hypervisor)
+        return arena_map(
+            start,
+            end,
+            self.state.memory.mappings,
+            bitmap_pages=bitmap_pages(start, end) if self.design.has_bitmap else 0,
+            guards=self.design.guards,
+        )
+
+    @property
     def payloads(self) -> tuple[LoadedPayload, ...]:
         """The loaded payloads, in the order of their uploads."""
         return tuple(self.state.payloads)
-
-
-def _vmap(hypervisor: Hypervisor, vmap: str | VmapCallback, place: int | None) -> Vmap:
-    if place is not None:
-        return FixedVmap(_default_bitmap(hypervisor), place)
-    if not isinstance(vmap, str):
-        return CallbackVmap(_default_bitmap(hypervisor), vmap)
-    if vmap not in VMAPS:
-        raise UnknownVmapError(f"no finder of addresses is called {vmap!r}; there are {', '.join(VMAPS)}")
-    return VMAPS[vmap](hypervisor)

@@ -17,6 +17,8 @@ from xsplice_loader.releases import PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from xsplice_loader.memory.address_map import Area
+
 ADDRESS_LIMIT = 1 << 64
 ADDRESS_MASK = ADDRESS_LIMIT - 1
 UPPER_HALF = 0xFFFF_8000_0000_0000
@@ -84,8 +86,10 @@ class Mapping:
 class AddressSpace:
     """The mapped memory of one simulated host."""
 
-    def __init__(self, image: BootImage) -> None:
+    def __init__(self, image: BootImage, reserved: Sequence[Area] = ()) -> None:
+        """Start with the image mapped; `reserved` are areas that Xen keeps mapped for purposes of its own."""
         self._image = image
+        self._reserved = reserved
         self._mappings: list[Mapping] = []
 
     def map_pages(self, start: int, mfns: Sequence[int], *, anywhere: bool = False) -> Mapping:
@@ -150,6 +154,9 @@ class AddressSpace:
         end = start + pages * PAGE_SIZE
         if start < self._image.image_end and end > self._image.image_start:
             return "Xen's own image"
+        for area in self._reserved:
+            if start < area.end and end > area.start:
+                return f"the {area.name}"
         index = bisect_right(self._mappings, start, key=_start_of)
         for mapping in self._mappings[max(index - 1, 0) :]:
             if mapping.start >= end:
@@ -239,7 +246,7 @@ class AddressSpace:
         """
         out = bytearray()
         while len(out) < limit:
-            step = min(PAGE_SIZE - (address + len(out)) % PAGE_SIZE, 64)
+            step = min(PAGE_SIZE - (address + len(out)) % PAGE_SIZE, 64, limit - len(out))
             chunk = self.read(address + len(out), step)
             if chunk is None:
                 return None

@@ -6,6 +6,7 @@ was taken so far is given back (`spec/02 §6`, `§7.1`).
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING
 
 from xsplice_loader.memory.address_space import AddressSpace, Mapping, MappingError
@@ -39,7 +40,7 @@ class VirtualMemory:
         """
         mfns = self._frames(pages)
         try:
-            return self._map(self.vmap.reserve(mfns), mfns)
+            return self._map(self.vmap.reserve(tuple(mfns)), mfns)
         except BaseException:
             self.heap.free(mfns)
             raise
@@ -54,10 +55,7 @@ class VirtualMemory:
         """
         mfns = self._frames(pages)
         try:
-            address = callback(mfns, pages)
-            if address is None:
-                raise OutOfMemoryError(f"there is no free range of {pages} pages for the payload")
-            return self._mapped(address, mfns)
+            return self._mapped(_page_address(callback(tuple(mfns), pages), pages), mfns)
         except BaseException:
             self.heap.free(mfns)
             raise
@@ -65,7 +63,9 @@ class VirtualMemory:
     def vunmap(self, mapping: Mapping) -> Sequence[int]:
         """Unmap pages and give their address back; return the frames, which are the caller's now."""
         self.space.unmap(mapping)
-        self.vmap.release(mapping.start)
+        # A range of no pages is never given back (spec/07 5): by now another one may begin at its address.
+        if mapping.mfns:
+            self.vmap.release(mapping.start)
         return mapping.mfns
 
     def vfree(self, mapping: Mapping) -> None:
@@ -78,9 +78,8 @@ class VirtualMemory:
             raise OutOfMemoryError(f"the host has no {pages} free pages")
         return mfns
 
-    def _map(self, address: int | None, mfns: Sequence[int]) -> Mapping:
-        if address is None:
-            raise OutOfMemoryError(f"there is no free range of {len(mfns)} pages for the payload")
+    def _map(self, answer: int | None, mfns: Sequence[int]) -> Mapping:
+        address = _page_address(answer, len(mfns))
         try:
             return self._mapped(address, mfns)
         except OutOfMemoryError:
@@ -92,3 +91,13 @@ class VirtualMemory:
             return self.space.map_pages(address, mfns, anywhere=self.anywhere)
         except MappingError as error:
             raise OutOfMemoryError(f"the address chosen for the payload, {address:#x}, {error}") from None
+
+
+def _page_address(answer: int | None, pages: int) -> int:
+    """Return a design's or callback's answer as a number; what answers may have been written by anybody."""
+    if answer is None:
+        raise OutOfMemoryError(f"there is no free range of {pages} pages for the payload")
+    try:
+        return index(answer)
+    except TypeError:
+        raise OutOfMemoryError(f"the address chosen for the payload, {answer!r}, is no number") from None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from xsplice_loader.relocation.numbers import size_text
+from xsplice_loader.report.arena import arena_lines
 from xsplice_loader.report.escaping import for_terminal, path_text
 from xsplice_loader.report.reach import reach_bar
 
@@ -49,6 +50,8 @@ def load_report(
             yield ""
     if verbosity >= 0:
         yield from _hypervisor(host)
+        names = {loaded.placement.base: loaded.name for loaded in host.payloads if loaded.mapping.mfns}
+        yield from arena_lines(host.arena, names, everything=verbosity > 0)
 
 
 def _hypervisor(host: Host) -> Iterator[str]:
@@ -59,7 +62,8 @@ def _hypervisor(host: Host) -> Iterator[str]:
         what += f" under the rules of {host.state.release.name}"
     build_id = hypervisor.build_id.hex() if hypervisor.build_id is not None else "none"
     yield f"hypervisor {file}: {what}, build-id {build_id}"
-    yield f"payloads go to {hypervisor.arena_start:#018x}-{hypervisor.arena_end:#018x}"
+    start, end = host.design.range_of(hypervisor)
+    yield f"payloads go to {start:#018x}-{end:#018x}"
 
 
 def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: int, paint: Paint) -> Iterator[str]:

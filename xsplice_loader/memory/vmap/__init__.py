@@ -1,6 +1,6 @@
 """Finders of addresses behind one protocol. Each design has a module of its own."""
 
-from xsplice_loader.memory.vmap.bitmap import Bitmap
+from xsplice_loader.memory.vmap.bitmap import Bitmap, bitmap_pages
 from xsplice_loader.memory.vmap.callback import CallbackVmap, FixedVmap, NextFitVmap
 from xsplice_loader.memory.vmap.loader import LoaderVmap
 from xsplice_loader.memory.vmap.protocol import Vmap, VmapCallback
@@ -19,4 +19,5 @@ __all__ = [
     "Vmap",
     "VmapCallback",
     "XenVmap",
+    "bitmap_pages",
 ]

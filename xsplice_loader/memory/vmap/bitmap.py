@@ -34,7 +34,7 @@ class Bitmap:
         """Register the range from `start` to `end`, page addresses."""
         self.base = start
         self.end = (end - start) // PAGE_SIZE
-        self.low = _ceil_div((self.end + 7) // 8, PAGE_SIZE)
+        self.low = bitmap_pages(start, end)
         backed_pages = _ceil_div((self.low + 7) // 8, PAGE_SIZE)
         self.top = backed_pages * BITS_PER_PAGE
         self.bits = bytearray(b"\1") * self.low + bytearray(self.top - self.low)
@@ -131,6 +131,11 @@ class Bitmap:
                 self.low -= 1
         end = self._next(0, index)
         self.bits[index:end] = bytes(end - index)
+
+
+def bitmap_pages(start: int, end: int) -> int:
+    """Return how many pages at the start of a range its bitmap takes, a bit for each page of the range."""
+    return _ceil_div(((end - start) // PAGE_SIZE + 7) // 8, PAGE_SIZE)
 
 
 def _ceil_div(value: int, divisor: int) -> int:

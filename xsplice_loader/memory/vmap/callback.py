@@ -65,7 +65,10 @@ class CallbackVmap:
     def reserve(self, mfns: Sequence[int]) -> int | None:
         """Return what the callback answers."""
         address = self._callback(mfns, len(mfns))
-        if address is None or self.default.index(address):
+        if not isinstance(address, int):
+            # None, or no number at all: VirtualMemory says which.
+            return address
+        if self.default.index(address):
             # The draft would keep a record that nobody finds: for this address, the bitmap answers.
             return None
         self.areas.insert(0, area_at(address, len(mfns)))
