@@ -29,7 +29,6 @@ from xsplice_loader.livepatch.symbol_table import PayloadSymbol, build_symbol_ta
 from xsplice_loader.memory.address_space import UPPER_HALF, AddressSpace, Mapping
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
 from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
-from xsplice_loader.memory.vmap import CallbackVmap, FixedVmap, XenVmap
 from xsplice_loader.payload import ObjectFile, read, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.relocating import relocate
@@ -89,11 +88,17 @@ class HostState:
     hypervisor: Hypervisor
     virtual: VirtualMemory
     release: Release
+    stand_in: Callable[[], VirtualMemory]
+    """Makes something to place a payload with that Xen refused before placing it, so that the rest can be looked at."""
     nops: NopTable = "p6"
     cpu_features: frozenset[int] = frozenset()
     """The processor's, as numbers `word * 32 + bit`; the one that every processor has need not be among them."""
     max_size: int = MAX_SIZE
     """0: no limit."""
+    place: int | None = None
+    """The address that every payload is to stand at, where it was given by hand."""
+    range_end: int | None = None
+    """The end of the range that addresses are taken from; None where they are somebody else's choice."""
     weaknesses: tuple[str, ...] = ()
     """What is wrong with the design that finds addresses, a sentence each."""
     payloads: list[LoadedPayload] = field(default_factory=list)
@@ -282,18 +287,6 @@ def _xen_depends(prepared: Prepared, payload: ObjectFile) -> bytes | None:
     return prepared.xen_depends if prepared.xen_depends is not None else read_ids(payload)[XEN_DEPENDS]
 
 
-def _stand_in(host: HostState) -> VirtualMemory:
-    """Return what to place a payload with that Xen refused before placing it, so that the rest can be looked at.
-
-    A callback of the user's is not asked: Xen would not have asked it either, and it may count.
-    """
-    virtual = host.virtual
-    if type(virtual.vmap) is CallbackVmap:
-        fixed = FixedVmap(virtual.vmap.default.copy(), host.hypervisor.arena_start)
-        return VirtualMemory(virtual.heap, virtual.space, fixed, anywhere=True)
-    return VirtualMemory(virtual.heap, virtual.space, virtual.vmap.copy(), anywhere=virtual.anywhere)
-
-
 class _Allocation:
     """The payload's mapped pages: taken, and given back where the payload is refused."""
 
@@ -301,8 +294,8 @@ class _Allocation:
         """`for_real` is false where Xen refused before placing: then the design's own books are left alone."""
         self.host = host
         self.pages = layout.pages
-        self.by_hand = for_real and host.virtual.anywhere
-        self.virtual = host.virtual if for_real else _stand_in(host)
+        self.place = host.place if for_real else None
+        self.virtual = host.virtual if for_real else host.stand_in()
 
     def allocate(self, findings: Findings) -> Mapping | None:
         """Take frames and an address for them, and return them mapped (`spec/02 §6`)."""
@@ -311,25 +304,21 @@ class _Allocation:
                 observations.NOTHING_LOADABLE, "no section of the payload is loaded; it gets a range of no pages"
             )
         try:
-            if self.by_hand:
-                self._warn_of_place(findings)
+            if self.place is not None:
+                self._warn_of_place(self.place, findings)
             mapping = self.virtual.vmalloc(self.pages)
         except OutOfMemoryError as error:
             findings.add(placing.NO_MEMORY, str(error))
             return None
-        hypervisor = self.host.hypervisor
-        if hypervisor.arena_start <= mapping.start < hypervisor.arena_end < mapping.end or (
-            isinstance(self.virtual.vmap, XenVmap) and mapping.start >= hypervisor.arena_end
-        ):
+        if self.host.range_end is not None and mapping.end > self.host.range_end:
             findings.add(
                 observations.BEYOND_ARENA,
                 f"the payload's pages {mapping.start:#018x}-{mapping.end:#018x} lie beyond the end of the range for "
-                f"payloads, {hypervisor.arena_end:#018x}",
+                f"payloads, {self.host.range_end:#018x}",
             )
         return mapping
 
-    def _warn_of_place(self, findings: Findings) -> None:
-        base = self.virtual.vmap.address if isinstance(self.virtual.vmap, FixedVmap) else 0
+    def _warn_of_place(self, base: int, findings: Findings) -> None:
         occupant = self.host.memory.occupant(base, self.pages)
         if occupant is not None:
             findings.add(observations.PLACED_BY_HAND, f"at {base:#018x} there is {occupant}")

@@ -10,9 +10,8 @@ named switch takes from which change set on, and a `Release` is one frozen row o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Version = tuple[int, int, int]
 
@@ -27,8 +26,7 @@ class UnknownReleaseError(ValueError):
     """A release that is not of the form X.Y.Z, or is older than live patching (4.7.0)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeSet:
+class ChangeSet(NamedTuple):
     """A change and the first release of every branch that has it (`spec/06 §1`)."""
 
     content: str
@@ -85,8 +83,7 @@ ENDBR64 = bytes.fromhex("f30f1efa")
 ENDBR64_POISON = bytes.fromhex("660f1f01")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Release:
+class Release(NamedTuple):
     """One release's rules. Every field but the first two is a switch of `spec/06 §2`."""
 
     name: str
@@ -158,7 +155,7 @@ class Release:
     """The payload range starts at `__2M_rwdata_end`; before: at `_end` rounded up to 2 MiB."""
     has_executable_fixmap: bool
     """FIXADDR_X_SIZE bytes at the top of Xen's range are kept off the payload range."""
-    symbol_table_has_ends: bool = field(default=False)
+    symbol_table_has_ends: bool
     """Xen's embedded symbol table holds END entries and a count of names (`spec/03 §7`)."""
 
     def __str__(self) -> str:
@@ -260,7 +257,7 @@ def release(name: str) -> Release:
 
 
 def _check_that_the_table_is_whole() -> None:
-    switches = {f.name for f in fields(Release)} - {"name", "version"}
+    switches = set(Release._fields) - {"name", "version"}
     assert switches == set(SWITCHES), switches ^ set(SWITCHES)
 
 

@@ -9,7 +9,8 @@ import pytest
 from xsplice_loader.memory.address_space import AddressSpace, Mapping, MappingError, MemoryFault, Permissions
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
-from xsplice_loader.memory.vmap import Bitmap, TreeVmap, XenVmap
+from xsplice_loader.memory.vmap import Bitmap, XenVmap
+from xsplice_loader.memory.vmap.tree import TreeVmap
 
 PAGE = 4096
 IMAGE, IMAGE_END = 0xFFFF82D040200000, 0xFFFF82D040204000

@@ -10,20 +10,16 @@ import pytest
 from xsplice_loader.memory.address_space import AddressSpace
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
-from xsplice_loader.memory.vmap import (
-    Bitmap,
-    CallbackVmap,
-    LoaderVmap,
-    NextFitVmap,
-    SlotsVmap,
-    TreeVmap,
-    Vmap,
-    VmapCallback,
-    XenVmap,
-)
+from xsplice_loader.memory.vmap import Bitmap, Vmap, XenVmap
+from xsplice_loader.memory.vmap.callback import CallbackVmap, NextFitVmap
+from xsplice_loader.memory.vmap.loader import LoaderVmap
+from xsplice_loader.memory.vmap.slots import SlotsVmap
+from xsplice_loader.memory.vmap.tree import TreeVmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from xsplice_loader.memory.vmap import VmapCallback
 
 PAGE = 4096
 IMAGE, IMAGE_END = 0xFFFF82D040200000, 0xFFFF82D040600000

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
@@ -47,8 +46,7 @@ class UnusableError(click.ClickException):
     exit_code = UNUSABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What the options say."""
 
     payloads: tuple[str, ...]
@@ -214,19 +212,27 @@ def _host(settings: Settings, payloads: dict[str, bytes]) -> Host:
 
 
 def _hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
-    from xsplice_loader.host.choosing import ChoiceError, choose_hypervisor  # noqa: PLC0415 - numpy, as above
-    from xsplice_loader.hypervisor import Hypervisor, HypervisorFileError  # noqa: PLC0415
+    from xsplice_loader.hypervisor import Hypervisor, HypervisorFileError  # noqa: PLC0415 - numpy, as above
 
     try:
         if settings.hypervisor is not None:
             return Hypervisor.open(settings.hypervisor, settings.release)
+        return _chosen_hypervisor(settings, payloads)
+    except HypervisorFileError as error:
+        raise UnusableError(_safe(str(error))) from None
+
+
+def _chosen_hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
+    from xsplice_loader.host.choosing import ChoiceError, choose_hypervisor  # noqa: PLC0415 - numpy, as above
+
+    try:
         return choose_hypervisor(
             payloads,
             directories=settings.hypervisor_path,
             release=settings.release,
             require=settings.require_hypervisor,
         )
-    except (ChoiceError, HypervisorFileError) as error:
+    except ChoiceError as error:
         raise UnusableError(_safe(str(error))) from None
 
 

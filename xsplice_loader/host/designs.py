@@ -5,18 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.memory.address_map import default_vmap
-from xsplice_loader.memory.vmap import (
-    Bitmap,
-    CallbackVmap,
-    FixedVmap,
-    LoaderVmap,
-    NextFitVmap,
-    SlotsVmap,
-    TreeVmap,
-    Vmap,
-    VmapCallback,
-    XenVmap,
-)
+from xsplice_loader.memory.vmap import Bitmap, Vmap, VmapCallback, XenVmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +29,10 @@ class Design(NamedTuple):
     range_of: Callable[[Hypervisor], tuple[int, int]]
     weaknesses: tuple[str, ...] = ()
     """What was wrong with it as it was posted, a sentence each."""
+    place: int | None = None
+    """The one address that every payload is to stand at."""
+    asks_user: bool = False
+    """A callback of the user's is asked, which may count how often."""
 
 
 EXACT_MATCH = (
@@ -79,23 +72,43 @@ def _default(hypervisor: Hypervisor) -> Vmap:
     return XenVmap(default, Bitmap(*_arena(hypervisor)), chosen=default)
 
 
+def _callback(hypervisor: Hypervisor) -> Vmap:
+    from xsplice_loader.memory.vmap.callback import NextFitVmap  # noqa: PLC0415 - only for who asks for it
+
+    return NextFitVmap(_default_bitmap(hypervisor), *_arena(hypervisor))
+
+
+def _slots(hypervisor: Hypervisor) -> Vmap:
+    from xsplice_loader.memory.vmap.slots import SlotsVmap  # noqa: PLC0415 - as above
+
+    return SlotsVmap(*_arena(hypervisor))
+
+
+def _tree(hypervisor: Hypervisor) -> Vmap:
+    from xsplice_loader.memory.vmap.tree import TreeVmap  # noqa: PLC0415 - as above
+
+    return TreeVmap(*_arena(hypervisor))
+
+
+def _loader(hypervisor: Hypervisor) -> Vmap:
+    from xsplice_loader.memory.vmap.loader import LoaderVmap  # noqa: PLC0415 - as above
+
+    return LoaderVmap(*_arena(hypervisor))
+
+
+def _of_callback(callback: VmapCallback) -> Callable[[Hypervisor], Vmap]:
+    from xsplice_loader.memory.vmap.callback import CallbackVmap  # noqa: PLC0415 - as above
+
+    return lambda hypervisor: CallbackVmap(_default_bitmap(hypervisor), callback)
+
+
 DESIGNS: dict[str, Design] = {
     "xen": Design(_xen, "before", True, _arena),
     "default": Design(_default, "before", True, _default_range),
-    "callback": Design(
-        lambda hypervisor: NextFitVmap(_default_bitmap(hypervisor), *_arena(hypervisor)),
-        "none",
-        False,
-        _arena,
-        (EXACT_MATCH, NO_GUARD, THREE_SEARCHES),
-    ),
-    "slots": Design(
-        lambda hypervisor: SlotsVmap(*_arena(hypervisor)), "before", True, _arena, (EXACT_MATCH, FULL_SCAN)
-    ),
-    "tree": Design(lambda hypervisor: TreeVmap(*_arena(hypervisor)), "behind", False, _arena),
-    "loader": Design(
-        lambda hypervisor: LoaderVmap(*_arena(hypervisor)), "none", False, _arena, (EXACT_MATCH, NO_GUARD, QUADRATIC)
-    ),
+    "callback": Design(_callback, "none", False, _arena, (EXACT_MATCH, NO_GUARD, THREE_SEARCHES)),
+    "slots": Design(_slots, "before", True, _arena, (EXACT_MATCH, FULL_SCAN)),
+    "tree": Design(_tree, "behind", False, _arena),
+    "loader": Design(_loader, "none", False, _arena, (EXACT_MATCH, NO_GUARD, QUADRATIC)),
 }
 """Xen's two ranges, and what was discussed in 2016 for the second."""
 
@@ -107,9 +120,9 @@ def design_of(vmap: str | VmapCallback, place: int | None) -> Design:
         UnknownVmapError: nothing goes by that name.
     """
     if place is not None:
-        return Design(lambda hypervisor: FixedVmap(_default_bitmap(hypervisor), place), "none", False, _arena)
+        return Design(_of_callback(lambda _mfns, _pages: place), "none", False, _arena, place=place)
     if not isinstance(vmap, str):
-        return Design(lambda hypervisor: CallbackVmap(_default_bitmap(hypervisor), vmap), "none", False, _arena)
+        return Design(_of_callback(vmap), "none", False, _arena, asks_user=True)
     if vmap not in DESIGNS:
         raise UnknownVmapError(f"no finder of addresses is called {vmap!r}; there are {', '.join(DESIGNS)}")
     return DESIGNS[vmap]

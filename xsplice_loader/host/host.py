@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.host.designs import design_of
+from xsplice_loader.host.designs import DESIGNS, design_of
 from xsplice_loader.loading import MAX_SIZE, HostState, LoadedPayload, load_payload
 from xsplice_loader.memory.address_space import AddressSpace
 from xsplice_loader.memory.arena_map import ArenaMap, arena_map
@@ -86,12 +86,29 @@ class Host:
                 self.design.make(hypervisor),
                 anywhere=place is not None,
             ),
+            stand_in=self._stand_in,
+            place=self.design.place,
+            range_end=None if self._is_chosen_by_the_user else self.design.range_of(hypervisor)[1],
             release=release_named(release) if release is not None else hypervisor.release,
             nops=nops,
             weaknesses=self.design.weaknesses,
             cpu_features=frozenset(cpu_features),
             max_size=max_size,
         )
+
+    @property
+    def _is_chosen_by_the_user(self) -> bool:
+        return self.design.asks_user or self.design.place is not None
+
+    def _stand_in(self) -> VirtualMemory:
+        """Return a copy of the books to ask without consequences.
+
+        A callback of the user's is not asked: Xen would not have asked it either, and it may count. In its place
+        Xen's own design answers, whatever lies there.
+        """
+        real = self.state.virtual
+        vmap = DESIGNS["xen"].make(self.hypervisor) if self.design.asks_user else real.vmap.copy()
+        return VirtualMemory(real.heap, real.space, vmap, anywhere=self._is_chosen_by_the_user)
 
     def upload(self, name: str, data: bytes, *, file: str | None = None) -> LoadResult:
         """Upload a payload under `name`; one that is refused leaves the host as it was."""

@@ -8,8 +8,7 @@ import stat
 import sys
 import zlib
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +31,7 @@ class FormError(ValueError):
     """What is wrong with a file's content. Whoever opened the file adds its name."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class Piece(NamedTuple):
     """Bytes of the image at consecutive offsets from XEN_VIRT_START: `data`, then zeros up to `size`."""
 
     offset: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.hypervisor.contents import FormError, Piece, Pieces, part
@@ -54,8 +53,7 @@ class Section(NamedTuple):
     entry_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ElfFile:
+class ElfFile(NamedTuple):
     """What the headers say, each entry inside the file."""
 
     data: memoryview

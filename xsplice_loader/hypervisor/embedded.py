@@ -10,9 +10,8 @@ everything else is found by walking outwards, and each step is checked against t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,12 +37,13 @@ if TYPE_CHECKING:
 
     from xsplice_loader.hypervisor.contents import Piece
 
+_LONGEST_ITEM = 1 << 20
+"""Bytes of one item of a table at most: 8 for each of 131,072 names."""
 _EXPANDED_LIMIT = 4 << 20
 """Bytes that all names of a table may have together; real ones have a quarter of a million."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbeddedTable:
+class EmbeddedTable(NamedTuple):
     """A decoded table; `offsets` count from XEN_VIRT_START."""
 
     start: int
@@ -92,6 +92,10 @@ def labelled_table(pieces: Sequence[Piece], labels: Mapping[str, int]) -> Embedd
     piece = next((p for p in pieces if 0 <= labels["symbols_offsets"] - p.offset < len(p.data)), None)
     if piece is None:
         return None
+    # From the first label to as far behind the last as the table can go; the rest of the image is none of it.
+    first = min(labels.values()) - piece.offset
+    last = max(labels.values()) - piece.offset + _LONGEST_ITEM
+    piece = piece._replace(offset=piece.offset + max(first, 0), data=piece.data[max(first, 0) : max(last, 0)])
     at = {name: offset - piece.offset for name, offset in labels.items()}
     data = piece.data.tobytes()
     try:
@@ -113,7 +117,7 @@ def labelled_table(pieces: Sequence[Piece], labels: Mapping[str, int]) -> Embedd
 def _decode(piece: Piece, data: bytes, layout: Layout) -> EmbeddedTable:
     if min(layout.offsets, layout.names, layout.tokens) < 0 or not 0 < layout.count <= len(data) // 4:
         raise NoTableError
-    if layout.offsets + 4 * layout.count > len(data):
+    if layout.offsets + 4 * layout.count > len(data) or len(data) >> 31:
         raise NoTableError
     if not token_index_is_at(data, layout.token_index, layout.tokens):
         raise NoTableError
@@ -153,13 +157,16 @@ def _expanded(data: bytes, layout: Layout, starts: list[int]) -> list[bytes]:
     stream = np.frombuffer(data, np.uint8, stream_end - layout.names, layout.names)
     # Each length byte expands to one NUL, which no token holds, so that the names can be cut apart again.
     positions = np.array(starts) - layout.names
-    lengths = token_lengths[stream]
-    sources = token_starts[stream]
+    # 32 bits hold every position, and half the memory takes half the time.
+    lengths = token_lengths.astype(np.int32)[stream]
+    sources = token_starts.astype(np.int32)[stream]
     lengths[positions] = 1
     sources[positions] = ends[0] - 1
     total = int(lengths.sum())
     if total > _EXPANDED_LIMIT:
         raise NoTableError
-    before = np.cumsum(lengths) - lengths
-    gather = np.repeat(sources - before, lengths) + np.arange(total)
-    return np.frombuffer(data, np.uint8)[gather].tobytes().split(b"\0")[1:]
+    before = np.cumsum(lengths, dtype=np.int32) - lengths
+    gather = np.repeat(sources - before, lengths)
+    gather += np.arange(total, dtype=np.int32)
+    expanded: bytes = np.frombuffer(data, np.uint8)[gather].tobytes()
+    return expanded.split(b"\0")[1:]

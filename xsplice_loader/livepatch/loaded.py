@@ -8,6 +8,7 @@ import numpy as np
 
 from xsplice_loader.memory.address_space import ADDRESS_MASK, MemoryFault
 from xsplice_loader.payload import text_of
+from xsplice_loader.rules import content as rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
+    from xsplice_loader.rules import Findings
 
 RODATA_END = b"__2M_rodata_end"
 """Xen's text and read-only data end here, its writable data begins behind it."""
@@ -127,3 +129,17 @@ def symbolic(hypervisor: Hypervisor, address: int) -> str:
     following = int(symbols.addresses.searchsorted(np.uint64(address), side="right"))
     end = int(symbols.addresses[following]) if following < len(symbols) else hypervisor.text_end
     return f"{text}+{offset:#x}/{end - address + offset:#x}"
+
+
+def has_whole_entries(section: Section, entry_size: int, findings: Findings) -> bool:
+    """Test that a table is a whole number of entries (`spec/01 14.1.1`)."""
+    if section.size % entry_size == 0:
+        return True
+    findings.add(
+        rules.WRONG_TABLE_SIZE,
+        f"{section.text_name} has {section.size} bytes, not a multiple of {entry_size}, the size of an entry",
+        words={"size": section.size, "name": section.text_name, "entry_size": entry_size},
+        section=section.text_name,
+        index=section.index,
+    )
+    return False

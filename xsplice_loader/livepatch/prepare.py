@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from xsplice_loader.livepatch import alternative_calls, alternatives_table, exception_table, functions
-from xsplice_loader.livepatch.alternatives import apply_alternatives
+from xsplice_loader.livepatch import functions
+from xsplice_loader.livepatch.loaded import has_whole_entries
 from xsplice_loader.livepatch.notes import NOTE_HEADER, parse_build_id
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
 from xsplice_loader.memory.placement import is_refused
@@ -18,14 +18,21 @@ if TYPE_CHECKING:
     from xsplice_loader.livepatch.functions import FunctionEntry
     from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen
     from xsplice_loader.memory.address_space import AddressSpace
-    from xsplice_loader.payload import ObjectFile, Section
+    from xsplice_loader.payload import ObjectFile
     from xsplice_loader.relocation.resolution import Lookup
     from xsplice_loader.rules import Findings, Rule
 
 POINTER_SIZE = 8
-BUG_FRAME_SIZE = 8
-BUG_FRAMES = tuple(f".bug_frames.{kind}" for kind in range(4))
-EXCEPTION_TABLE = ".ex_table"
+TABLES = frozenset(
+    [
+        b".altinstructions",
+        b".alt_call_sites",
+        b".ex_table",
+        b".modinfo",
+        *(b".bug_frames.%d" % kind for kind in range(4)),
+    ]
+)
+"""Sections that Xen works on while loading."""
 BUILD_ID = ".note.gnu.build-id"
 DEPENDS = ".livepatch.depends"
 
@@ -67,7 +74,12 @@ def prepare(
     xen_depends = None
     if findings.release.xen_build_id_check == "late":
         xen_depends = _read_note(sections, XEN_DEPENDS, rules.XEN_DEPENDS_LATE_MALFORMED, findings)
-    console = _prepare_tables(sections, xen, findings)
+    console: list[str] = []
+    if any(section.name in TABLES for section in sections.payload.sections):
+        # Few payloads have tables, and what carries them out takes longer to import than most payloads to load.
+        from xsplice_loader.livepatch.tables import prepare_tables  # noqa: PLC0415
+
+        console = prepare_tables(sections, xen, findings)
     return Prepared(entries, new_addresses, build_id, depends, xen_depends, tuple(console))
 
 
@@ -106,7 +118,7 @@ def _prepare_functions(
     section = sections.payload.section_named(functions.SECTION)
     if section is None:
         return (), frozenset()
-    if not _has_whole_entries(section, findings.release.function_entry_size, findings):
+    if not has_whole_entries(section, findings.release.function_entry_size, findings):
         return (), None
     table = sections.contents(section)
     if table is None:
@@ -131,10 +143,10 @@ def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
     for name in findings.release.hook_arrays:
         section = payload.section_named(name)
         if section is not None:
-            _has_whole_entries(section, POINTER_SIZE, findings)
+            has_whole_entries(section, POINTER_SIZE, findings)
     for name in findings.release.single_hooks:
         section = payload.section_named(name)
-        if section is not None and _has_whole_entries(section, POINTER_SIZE, findings) and section.size != POINTER_SIZE:
+        if section is not None and has_whole_entries(section, POINTER_SIZE, findings) and section.size != POINTER_SIZE:
             findings.add(
                 rules.SINGLE_HOOK_SIZE,
                 f"{name} has {section.size} bytes; it must hold exactly one pointer of {POINTER_SIZE}",
@@ -191,103 +203,3 @@ def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: F
         index=section.index,
     )
     return None
-
-
-def _prepare_tables(sections: LoadedSections, xen: RunningXen, findings: Findings) -> list[str]:
-    """Test and carry out the tables that Xen works on while loading; return what it prints on the console."""
-    console: list[str] = []
-    release = findings.release
-    for name in BUG_FRAMES:
-        _whole_table(sections, name, BUG_FRAME_SIZE, findings)
-    table = _whole_table(sections, alternatives_table.SECTION, release.alternatives_entry_size, findings)
-    if table is not None:
-        apply_alternatives(alternatives_table.AlternativesTable(table, sections, findings), xen, console)
-    if release.has_alternative_calls:
-        table = _whole_table(sections, alternative_calls.SECTION, alternative_calls.ENTRY_SIZE, findings)
-        if table is not None:
-            alternative_calls.apply_alternative_calls(table, sections, xen, console, findings)
-    table = _whole_table(sections, EXCEPTION_TABLE, exception_table.ENTRY_SIZE, findings)
-    if table is not None:
-        _prepare_exception_table(table, sections, findings)
-    if release.has_metadata:
-        _check_metadata(sections, findings)
-    return console
-
-
-def _whole_table(sections: LoadedSections, name: str, entry_size: int, findings: Findings) -> Section | None:
-    section = sections.payload.section_named(name)
-    return section if section is not None and _has_whole_entries(section, entry_size, findings) else None
-
-
-def _prepare_exception_table(section: Section, sections: LoadedSections, findings: Findings) -> None:
-    if section.size == 0:
-        if not findings.release.empty_exception_table:
-            findings.add(
-                rules.EMPTY_EXCEPTION_TABLE,
-                f"{EXCEPTION_TABLE} is empty",
-                section=EXCEPTION_TABLE,
-                index=section.index,
-            )
-        return
-    _check_loaded(sections, section, findings)
-    table = sections.contents(section)
-    if table is not None and not sections.meaningless(section, exception_table.ENTRY_SIZE):
-        address = sections.placement.addresses[section.index]
-        sections.write(section, exception_table.sort_exception_table(table, address))
-
-
-def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
-    section = sections.payload.section_named(".modinfo")
-    if section is None:
-        return
-    if section.size == 0:
-        findings.add(
-            rules.METADATA_EMPTY,
-            ".modinfo is empty: Xen would read the byte 4 GiB behind it",
-            section=".modinfo",
-            index=section.index,
-        )
-        return
-    _check_loaded(sections, section, findings)
-    contents = sections.contents(section) or sections.payload.bytes_of(section)
-    if contents[-1]:
-        findings.add(
-            rules.METADATA_FORM,
-            f".modinfo ends with byte {contents[-1]:#04x} instead of NUL",
-            section=".modinfo",
-            index=section.index,
-        )
-
-
-def _check_loaded(sections: LoadedSections, section: Section, findings: Findings) -> None:
-    if section.index in sections.placement.addresses or is_refused(section):
-        return
-    name = section.text_name
-    # The release that reads notes from the upload buffer does so with every section that was not loaded.
-    if findings.release.passes_note_errors:
-        findings.add(
-            rules.DATA_DANGLES,
-            f"{name} lacks SHF_ALLOC: Xen keeps a pointer into memory that is freed after the upload",
-            section=name,
-            index=section.index,
-        )
-    else:
-        findings.add(
-            rules.TABLE_NOT_LOADED,
-            f"{name} lacks SHF_ALLOC, so it was not loaded; Xen would use it through a NULL pointer",
-            section=name,
-            index=section.index,
-        )
-
-
-def _has_whole_entries(section: Section, entry_size: int, findings: Findings) -> bool:
-    if section.size % entry_size == 0:
-        return True
-    findings.add(
-        rules.WRONG_TABLE_SIZE,
-        f"{section.text_name} has {section.size} bytes, not a multiple of {entry_size}, the size of an entry",
-        words={"size": section.size, "name": section.text_name, "entry_size": entry_size},
-        section=section.text_name,
-        index=section.index,
-    )
-    return False

@@ -109,8 +109,7 @@ class SymbolEntries:
             yield string_at(self.strings, offset)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectFile:
+class ObjectFile(NamedTuple):
     """An ET_REL file that passed all tests on its form."""
 
     data: bytes

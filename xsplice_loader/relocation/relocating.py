@@ -114,6 +114,7 @@ def relocate(
 
     Fields whose relocation is refused keep what the file has there.
     """
+    has_raw_values = bool((symbols.unplaced & symbols.usable).any())
     counts: Counter[int] = Counter()
     finders: dict[int, InstructionFinder] = {}
     refused: dict[int, list[int]] = {}
@@ -125,7 +126,7 @@ def relocate(
         counts.update(applied.counts)
         if applied.faulty:
             refused.setdefault(group.target.index, []).extend(group.entries["offset"][applied.faulty].tolist())
-        if applied.faulty or symbols.unplaced.any():
+        if applied.faulty or has_raw_values:
             # Not on the way of a payload that is in order: with what it needs it takes longer to import than to load.
             from xsplice_loader.relocation.refusals import Examiner  # noqa: PLC0415
 

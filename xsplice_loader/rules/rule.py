@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xsplice_loader.results import ERRNOS, Finding, Severity, Stage
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from xsplice_loader.releases import Release
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One check of Xen's, or one observation of ours."""
 
     id: str

@@ -140,17 +140,3 @@ class NextFitVmap(CallbackVmap):
                 return area
         self._probes += len(self.areas)
         return None
-
-
-class FixedVmap(CallbackVmap):
-    """Answers every request with one address, for the question what would be if the payload stood there."""
-
-    def __init__(self, default: Bitmap, address: int) -> None:
-        super().__init__(default, lambda _mfns, _pages: address)
-        self.address = address
-
-    def copy(self) -> FixedVmap:
-        """Return another that answers the same."""
-        twin = FixedVmap(self.default.copy(), self.address)
-        twin.areas = list(self.areas)
-        return twin
