@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from xsplice_loader.findings import Findings
 from xsplice_loader.livepatch.functions import FunctionEntry, patched_functions
 from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen, symbolic
 from xsplice_loader.livepatch.prepare import Prepared, check_xen_build_id_late, prepare, read_ids
@@ -33,8 +34,9 @@ from xsplice_loader.payload import ObjectFile, read, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
+from xsplice_loader.relocation.trace import LoadTrace
 from xsplice_loader.results import NO_RELOCATIONS, LoadResult
-from xsplice_loader.rules import Findings, observations, placing, upload
+from xsplice_loader.rules import observations, placing, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,16 +71,6 @@ class LoadedPayload(NamedTuple):
     xen_depends: bytes | None
     mapping: Mapping
     may_be_reapplied: bool
-
-
-class LoadTrace(NamedTuple):
-    """What the steps of one load made, accepted or not."""
-
-    payload: ObjectFile
-    placement: Placement
-    symbols: ResolvedSymbols
-    image: np.ndarray
-    """The payload's memory from its base on, as uint8."""
 
 
 @dataclass(slots=True, eq=False)

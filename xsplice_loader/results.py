@@ -9,45 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from xsplice_loader.rules.rule import ERRNO_NAMES, Severity, Stage
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
-    from xsplice_loader.loading import LoadTrace
+    from xsplice_loader.relocation.trace import LoadTrace
 
-Severity = Literal["error", "warning", "note"]
 Verdict = Literal["accepted", "refused", "crash"]
-Stage = Literal[
-    "header",
-    "sections",
-    "names",
-    "symbols",
-    "build-id",
-    "placement",
-    "resolution",
-    "relocation",
-    "special-sections",
-    "patching-sections",
-    "prepare",
-    "symbol-table",
-    "permissions",
-]
 Cause = Literal["never-placed", "addend", "absolute", "sign", "near-miss", "other-area", "far"]
-
-ERRNOS = {
-    "ENOENT": 2,
-    "ENOMEM": 12,
-    "EEXIST": 17,
-    "EINVAL": 22,
-    "ENOSPC": 28,
-    "ERANGE": 34,
-    "ENODATA": 61,
-    "EOVERFLOW": 75,
-    "EOPNOTSUPP": 95,
-}
-"""The error numbers that an upload can give, in Xen's ABI, whatever this machine's own are (`spec/01`)."""
-ERRNO_NAMES = {number: name for name, number in ERRNOS.items()}
 
 
 class LoadError(Exception):

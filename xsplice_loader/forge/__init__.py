@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import ForgeError
+from xsplice_loader.forge.errors import ForgeError
 
 __all__ = ["ForgeError", "forge"]
 
@@ -22,6 +22,6 @@ def forge(source: str, *, xen_build_id: bytes | None = None) -> bytes:
         ForgeError: the text is not understood; the error names the line.
 
     """
-    from .building import build  # noqa: PLC0415
+    from xsplice_loader.forge.building import build  # noqa: PLC0415
 
     return build(source, xen_build_id)

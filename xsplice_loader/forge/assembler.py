@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import elf
-from .directives import DIRECTIVES
-from .expressions import Expression, Parser
-from .instructions import encode
-from .payload_directives import PAYLOAD_DIRECTIVES, Names
-from .program import Fixup, Program, SectionDraft
-from .relocating import finish
-from .source import Statement, statements
+from xsplice_loader.forge import elf
+from xsplice_loader.forge.directives import DIRECTIVES
+from xsplice_loader.forge.expressions import Expression, Parser
+from xsplice_loader.forge.instructions import encode
+from xsplice_loader.forge.payload_directives import PAYLOAD_DIRECTIVES, Names
+from xsplice_loader.forge.program import Fixup, Program, SectionDraft
+from xsplice_loader.forge.relocating import finish
+from xsplice_loader.forge.source import Statement, statements
 
 if TYPE_CHECKING:
-    from .object_file import ObjectFile
+    from xsplice_loader.forge.object_file import ObjectFile
 
 _TEXT = (".text", elf.SHT_PROGBITS, elf.SHF_ALLOC | elf.SHF_EXECINSTR)
 

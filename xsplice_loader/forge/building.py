@@ -7,13 +7,13 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .assembler import Assembler
-from .damage import Damage, parse_damage
-from .errors import ForgeError
-from .model import MODEL_BUILD_ID
+from xsplice_loader.forge.assembler import Assembler
+from xsplice_loader.forge.damage import Damage, parse_damage
+from xsplice_loader.forge.errors import ForgeError
+from xsplice_loader.forge.model import MODEL_BUILD_ID
 
 if TYPE_CHECKING:
-    from .object_file import ObjectFile
+    from xsplice_loader.forge.object_file import ObjectFile
 
 HEAD = "#!"
 """What a line for the forge and its readers, not for the assembler, begins with."""

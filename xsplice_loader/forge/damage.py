@@ -19,8 +19,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import elf
-from .errors import ForgeError
+from xsplice_loader.forge import elf
+from xsplice_loader.forge.errors import ForgeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import elf
-from .errors import ForgeError
-from .expressions import Expression
-from .program import MAX_SECTION, Fixup, SectionDraft
-from .source import Statement, string, symbol_name
+from xsplice_loader.forge import elf
+from xsplice_loader.forge.errors import ForgeError
+from xsplice_loader.forge.expressions import Expression
+from xsplice_loader.forge.program import MAX_SECTION, Fixup, SectionDraft
+from xsplice_loader.forge.source import Statement, string, symbol_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .assembler import Assembler
+    from xsplice_loader.forge.assembler import Assembler
 
 _ALLOC, _WRITE, _EXEC = elf.SHF_ALLOC, elf.SHF_WRITE, elf.SHF_EXECINSTR
 _FLAGS = {"a": _ALLOC, "w": _WRITE, "x": _EXEC, "M": elf.SHF_MERGE, "S": elf.SHF_STRINGS}

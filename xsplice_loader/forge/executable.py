@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from . import elf
-from .errors import ForgeError
-from .object_file import ObjectFile, Relocation, Section, Symbol, symbol_table
+from xsplice_loader.forge import elf
+from xsplice_loader.forge.errors import ForgeError
+from xsplice_loader.forge.object_file import ObjectFile, Relocation, Section, Symbol, symbol_table
 
 PAGE_SIZE = 4096
 _KINDS = (

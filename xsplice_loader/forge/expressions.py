@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .source import SYMBOL, Statement, symbol_name
+from xsplice_loader.forge.source import SYMBOL, Statement, symbol_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from .expressions import NOTHING, Expression
+from xsplice_loader.forge.expressions import NOTHING, Expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .source import Statement
+    from xsplice_loader.forge.source import Statement
 
 Kind = Literal["branch", "pc-relative", "got", "signed", "absolute"]
 

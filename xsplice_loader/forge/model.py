@@ -24,8 +24,8 @@ def build_model() -> bytes:
         ForgeError: the source is not understood.
 
     """
-    from .assembler import Assembler  # noqa: PLC0415
-    from .executable import link  # noqa: PLC0415
+    from xsplice_loader.forge.assembler import Assembler  # noqa: PLC0415
+    from xsplice_loader.forge.executable import link  # noqa: PLC0415
 
     assembler = Assembler(MODEL_BUILD_ID)
     assembler.run(files(__package__).joinpath("model.s").read_text(encoding="utf-8"))

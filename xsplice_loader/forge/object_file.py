@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from . import elf
+from xsplice_loader.forge import elf
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .source import Statement, string
+from xsplice_loader.forge.source import Statement, string
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .assembler import Assembler
+    from xsplice_loader.forge.assembler import Assembler
 
 NT_GNU_BUILD_ID = 3
 SHA1_SIZE = 20

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from . import elf
-from .expressions import NOTHING, Expression
+from xsplice_loader.forge import elf
+from xsplice_loader.forge.expressions import NOTHING, Expression
 
 if TYPE_CHECKING:
-    from .instructions import Kind
-    from .source import Statement
+    from xsplice_loader.forge.instructions import Kind
+    from xsplice_loader.forge.source import Statement
 
 MAX_SECTION = 64 << 20
 """Bytes in one section; enough for every experiment with overflow, and a bound on memory."""

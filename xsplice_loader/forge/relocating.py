@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import elf
-from .object_file import ObjectFile, Relocation, Section, Symbol
-from .program import Fixup, Program, SectionDraft, SymbolDraft
+from xsplice_loader.forge import elf
+from xsplice_loader.forge.object_file import ObjectFile, Relocation, Section, Symbol
+from xsplice_loader.forge.program import Fixup, Program, SectionDraft, SymbolDraft
 
 if TYPE_CHECKING:
-    from .source import Statement
+    from xsplice_loader.forge.source import Statement
 
 _ABSOLUTE = {8: "R_X86_64_64", 4: "R_X86_64_32", 2: "R_X86_64_16", 1: "R_X86_64_8"}
 _RELATIVE = {8: "R_X86_64_PC64", 4: "R_X86_64_PC32", 2: "R_X86_64_PC16", 1: "R_X86_64_PC8"}

@@ -15,14 +15,14 @@ the title. Those that begin with `#!` (in C: `//!`) are for programs:
 
 from __future__ import annotations
 
-import errno
 import re
 import shlex
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from ..results import Stage, Verdict
-from .errors import ForgeError
+from xsplice_loader.forge.errors import ForgeError
+from xsplice_loader.results import Verdict
+from xsplice_loader.rules.rule import ERRNOS, Stage
 
 _DIRECTIVE = re.compile(r"(?:#|//)!\s*([\w-]+)(?:\[([^\]]*)\])?\s*:\s*(.*)")
 _COMMENT = re.compile(r"(?:#|//)(?!!)\s?(.*)")
@@ -115,7 +115,7 @@ def _case(selector: str, value: str, number: int) -> Case:
     if verdict == "crash" and len(rest) == 1 and rest[0] in get_args(Stage):
         return Case(release, tuple(words), "crash", None, _stage(rest[0]), None)
     if verdict == "refused" and len(rest) == 2 and rest[1] in get_args(Stage):
-        code = getattr(errno, rest[0], None)
+        code = ERRNOS.get(rest[0])
         if isinstance(code, int):
             return Case(release, tuple(words), "refused", code, _stage(rest[1]), None)
     raise ForgeError("expected `accepted`, `refused ERRNO STAGE` or `crash STAGE`", number, value)

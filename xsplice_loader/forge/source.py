@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import ForgeError
+from xsplice_loader.forge.errors import ForgeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

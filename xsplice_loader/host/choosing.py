@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xsplice_loader.findings import Findings
 from xsplice_loader.hypervisor import Hypervisor
 from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS, read_ids
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
 from xsplice_loader.payload import read
 from xsplice_loader.releases import NEWEST
-from xsplice_loader.rules import Findings
 
 if TYPE_CHECKING:
     import os

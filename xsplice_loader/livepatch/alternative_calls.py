@@ -23,9 +23,10 @@ from xsplice_loader.rules import tables as rules
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xsplice_loader.findings import Findings
     from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen
     from xsplice_loader.payload import Section
-    from xsplice_loader.rules import Findings, Rule
+    from xsplice_loader.rules import Rule
 
 SECTION = ".alt_call_sites"
 ENTRY_SIZE = 4

@@ -12,9 +12,10 @@ from xsplice_loader.rules import tables as rules
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xsplice_loader.findings import Findings
     from xsplice_loader.livepatch.loaded import LoadedSections
     from xsplice_loader.payload import Section
-    from xsplice_loader.rules import Findings, Rule
+    from xsplice_loader.rules import Rule
 
 SECTION = ".altinstructions"
 REPLACEMENTS = ".altinstr_replacement"

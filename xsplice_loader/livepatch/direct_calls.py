@@ -9,8 +9,8 @@ from xsplice_loader.releases import ENDBR64
 from xsplice_loader.rules import tables as rules
 
 if TYPE_CHECKING:
+    from xsplice_loader.findings import Findings
     from xsplice_loader.livepatch.loaded import RunningXen
-    from xsplice_loader.rules import Findings
 
 INDIRECT_SIZE = 6
 """Bytes of `call *pointer(%rip)` and `jmp *pointer(%rip)`."""

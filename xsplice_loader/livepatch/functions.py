@@ -24,9 +24,10 @@ from xsplice_loader.rules import observations
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xsplice_loader.findings import Findings
     from xsplice_loader.releases import Release
     from xsplice_loader.relocation.resolution import Lookup
-    from xsplice_loader.rules import Findings, Rule
+    from xsplice_loader.rules import Rule
 
 SECTION = ".livepatch.funcs"
 # name, new_addr, old_addr, new_size, old_size, version: alike in v1 and v2 (spec/04 §1.1).

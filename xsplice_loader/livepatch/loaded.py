@@ -13,12 +13,12 @@ from xsplice_loader.rules import content as rules
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from xsplice_loader.findings import Findings
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.processor import Processor
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
-    from xsplice_loader.rules import Findings
 
 RODATA_END = b"__2M_rodata_end"
 """Xen's text and read-only data end here, its writable data begins behind it."""

@@ -9,18 +9,19 @@ from xsplice_loader.livepatch.loaded import has_whole_entries
 from xsplice_loader.livepatch.notes import NOTE_HEADER, parse_build_id
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
 from xsplice_loader.memory.placement import is_refused
-from xsplice_loader.results import ERRNOS
 from xsplice_loader.rules import content as rules
+from xsplice_loader.rules.rule import ERRNOS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from xsplice_loader.findings import Findings
     from xsplice_loader.livepatch.functions import FunctionEntry
     from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.payload import ObjectFile
     from xsplice_loader.relocation.resolution import Lookup
-    from xsplice_loader.rules import Findings, Rule
+    from xsplice_loader.rules import Rule
 
 POINTER_SIZE = 8
 TABLES = frozenset(

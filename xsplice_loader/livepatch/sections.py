@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.notes import BrokenNote, parse_build_id
-from xsplice_loader.results import ERRNOS
 from xsplice_loader.rules import content as rules
+from xsplice_loader.rules.rule import ERRNOS
 
 if TYPE_CHECKING:
+    from xsplice_loader.findings import Findings
     from xsplice_loader.payload import ObjectFile
-    from xsplice_loader.rules import Findings
 
 XEN_DEPENDS = ".livepatch.xen_depends"
 PRINTED_ID = 64

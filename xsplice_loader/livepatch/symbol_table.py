@@ -12,9 +12,9 @@ from xsplice_loader.rules import content as rules
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
 
+    from xsplice_loader.findings import Findings
     from xsplice_loader.payload import ObjectFile
     from xsplice_loader.relocation.resolution import ResolvedSymbols
-    from xsplice_loader.rules import Findings
 
 NAME_LENGTH = 126
 """Bytes of a name that are kept."""

@@ -11,9 +11,9 @@ from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.rules import content as rules
 
 if TYPE_CHECKING:
+    from xsplice_loader.findings import Findings
     from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen
     from xsplice_loader.payload import Section
-    from xsplice_loader.rules import Findings
 
 BUG_FRAME_SIZE = 8
 BUG_FRAMES = tuple(f".bug_frames.{kind}" for kind in range(4))

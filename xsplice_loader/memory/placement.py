@@ -20,8 +20,8 @@ from xsplice_loader.rules import placing as rules
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from xsplice_loader.findings import Findings
     from xsplice_loader.payload import ObjectFile, Section
-    from xsplice_loader.rules import Findings
 
 RegionName = Literal["text", "rw", "ro"]
 REGION_OF_FLAGS: Mapping[tuple[bool, bool], RegionName | None] = {

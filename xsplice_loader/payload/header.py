@@ -9,7 +9,7 @@ from xsplice_loader.payload.object_file import Header
 from xsplice_loader.rules import header as rules
 
 if TYPE_CHECKING:
-    from xsplice_loader.rules import Findings
+    from xsplice_loader.findings import Findings
 
 MAX_SECTIONS = 1024
 

@@ -15,7 +15,7 @@ from xsplice_loader.payload.sections import (
 )
 
 if TYPE_CHECKING:
-    from xsplice_loader.rules import Findings
+    from xsplice_loader.findings import Findings
 
 
 def read(data: bytes, findings: Findings) -> ObjectFile | None:

@@ -12,7 +12,7 @@ from xsplice_loader.payload.object_file import MAX_NOBITS, Header, Section, Symb
 from xsplice_loader.rules import sections as rules
 
 if TYPE_CHECKING:
-    from xsplice_loader.rules import Findings
+    from xsplice_loader.findings import Findings
 
 _ADDRESS_MASK = (1 << 64) - 1
 

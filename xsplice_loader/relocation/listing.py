@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xsplice_loader.findings import Findings
 from xsplice_loader.payload import text_of
 from xsplice_loader.relocation.instructions import InstructionFinder
 from xsplice_loader.relocation.numbers import INT32, signed
 from xsplice_loader.relocation.relocating import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
 from xsplice_loader.results import Relocation
-from xsplice_loader.rules import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xsplice_loader.loading import LoadTrace
     from xsplice_loader.payload import Section
     from xsplice_loader.releases import Release
+    from xsplice_loader.relocation.trace import LoadTrace
 
 
 def list_relocations(trace: LoadTrace, release: Release) -> Iterator[Relocation]:

@@ -15,12 +15,12 @@ from xsplice_loader.relocation.types import R_X86_64_64, TYPES, type_name
 from xsplice_loader.rules import placing as rules
 
 if TYPE_CHECKING:
+    from xsplice_loader.findings import Findings
     from xsplice_loader.memory.address_map import AddressMap
     from xsplice_loader.payload import ObjectFile
     from xsplice_loader.relocation import engine
     from xsplice_loader.relocation.relocating import RelocationSection
     from xsplice_loader.relocation.resolution import ResolvedSymbols
-    from xsplice_loader.rules import Findings
 
 
 class Examiner:

@@ -20,12 +20,12 @@ from xsplice_loader.rules import placing as rules
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xsplice_loader.findings import Findings
     from xsplice_loader.memory.address_map import AddressMap
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
     from xsplice_loader.relocation.instructions import InstructionFinder
     from xsplice_loader.relocation.resolution import ResolvedSymbols
-    from xsplice_loader.rules import Findings
 
 
 class RelocationSection(NamedTuple):

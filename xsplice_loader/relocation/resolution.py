@@ -18,9 +18,9 @@ from xsplice_loader.rules import placing as rules
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from xsplice_loader.findings import Findings
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile
-    from xsplice_loader.rules import Findings
 
 
 class ResolvedSymbols(NamedTuple):

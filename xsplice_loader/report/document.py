@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from xsplice_loader.report.escaping import path_text
-from xsplice_loader.results import ERRNO_NAMES, Cause, Severity, Stage, Verdict
+from xsplice_loader.results import Cause, Verdict  # noqa: TC001 - msgspec reads them at run time
+from xsplice_loader.rules.rule import ERRNO_NAMES, Severity, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

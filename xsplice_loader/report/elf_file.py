@@ -15,7 +15,7 @@ from xsplice_loader.payload import elf
 from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from xsplice_loader.loading import LoadTrace
+    from xsplice_loader.relocation.trace import LoadTrace
 
 _PHDR = Struct("<IIQQQQQQ")
 _PT_LOAD = 1

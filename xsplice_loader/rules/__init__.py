@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from xsplice_loader.rules import content, header, observations, placing, sections, tables, upload
-from xsplice_loader.rules.rule import Findings, Rule
+from xsplice_loader.rules.rule import Rule
 
 RULES: dict[str, Rule] = {
     rule.id: rule for part in (upload, header, sections, placing, content, tables, observations) for rule in part.ALL
 }
 """Every rule by its id."""
 
-__all__ = ["RULES", "Findings", "Rule", "content", "header", "observations", "placing", "sections", "tables", "upload"]
+__all__ = ["RULES", "Rule", "content", "header", "observations", "placing", "sections", "tables", "upload"]

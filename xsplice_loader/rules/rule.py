@@ -1,15 +1,39 @@
-"""What a rule is, and how a broken one becomes a finding."""
+"""What a rule is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Literal, NamedTuple
 
-from xsplice_loader.results import ERRNOS, Finding, Severity, Stage
+Severity = Literal["error", "warning", "note"]
+Stage = Literal[
+    "header",
+    "sections",
+    "names",
+    "symbols",
+    "build-id",
+    "placement",
+    "resolution",
+    "relocation",
+    "special-sections",
+    "patching-sections",
+    "prepare",
+    "symbol-table",
+    "permissions",
+]
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from xsplice_loader.releases import Release
+ERRNOS = {
+    "ENOENT": 2,
+    "ENOMEM": 12,
+    "EEXIST": 17,
+    "EINVAL": 22,
+    "ENOSPC": 28,
+    "ERANGE": 34,
+    "ENODATA": 61,
+    "EOVERFLOW": 75,
+    "EOPNOTSUPP": 95,
+}
+"""The error numbers that an upload can give, in Xen's ABI, whatever this machine's own are (`spec/01`)."""
+ERRNO_NAMES = {number: name for name, number in ERRNOS.items()}
 
 
 class Rule(NamedTuple):
@@ -30,67 +54,3 @@ class Rule(NamedTuple):
     severity: Severity = "error"
     switch: str | None = None
     """The field of `Release` that the rule hangs on; None: in all releases."""
-
-
-LOG_LINE = 1020
-"""Bytes of one log line at most: Xen formats into 1024, of which a NUL and the log level's 3 are not seen."""
-
-
-class Findings:
-    """What one load has found so far, in the order in which Xen would meet it."""
-
-    def __init__(self, release: Release, name: str = "") -> None:
-        """`name` is the payload's, which Xen puts before what it logs."""
-        self.release = release
-        self._room = LOG_LINE - len(f"livepatch: {name}: ".encode("utf-8", "surrogateescape"))
-        self._all: list[Finding] = []
-        self._first_error: Finding | None = None
-
-    def add(
-        self,
-        rule: Rule,
-        message: str,
-        *,
-        words: dict[str, Any] | None = None,
-        errno: int | None = None,
-        **details: Any,
-    ) -> None:
-        """Record that `rule` was broken.
-
-        `words` fills the rule's log line; `errno` (positive) overrides the rule's where Xen passes one on;
-        `details` are the keys of `Finding`.
-        """
-        said = rule.words if self.release.prints_errors and not rule.crash else None
-        number = ERRNOS[rule.errno] if rule.errno is not None and errno is None else errno
-        finding = Finding(
-            rule=rule.id,
-            severity=rule.severity,
-            message=message,
-            stage=rule.stage,
-            errno=number,
-            crash=rule.crash,
-            xen_message=self._logged(said.format(**(words or {}))) if said is not None else None,
-            **details,
-        )
-        self._all.append(finding)
-        if self._first_error is None and finding.severity == "error":
-            self._first_error = finding
-
-    def _logged(self, line: str) -> str:
-        """Return as much of a line as Xen's buffer takes."""
-        return line.encode()[: self._room].decode(errors="ignore")
-
-    @property
-    def deciding(self) -> Finding | None:
-        """The first finding of severity error: the one that Xen would have stopped at."""
-        return self._first_error
-
-    def errors_since(self, count: int) -> bool:
-        """Tell whether any error is among the findings after the first `count`."""
-        return any(finding.severity == "error" for finding in self._all[count:])
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def __iter__(self) -> Iterator[Finding]:
-        return iter(self._all)

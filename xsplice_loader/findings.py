@@ -1,0 +1,77 @@
+"""How a broken rule becomes a finding, and what a load has found so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from xsplice_loader.results import Finding
+from xsplice_loader.rules.rule import ERRNOS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xsplice_loader.releases import Release
+    from xsplice_loader.rules.rule import Rule
+
+LOG_LINE = 1020
+"""Bytes of one log line at most: Xen formats into 1024, of which a NUL and the log level's 3 are not seen."""
+
+
+class Findings:
+    """What one load has found so far, in the order in which Xen would meet it."""
+
+    def __init__(self, release: Release, name: str = "") -> None:
+        """`name` is the payload's, which Xen puts before what it logs."""
+        self.release = release
+        self._room = LOG_LINE - len(f"livepatch: {name}: ".encode("utf-8", "surrogateescape"))
+        self._all: list[Finding] = []
+        self._first_error: Finding | None = None
+
+    def add(
+        self,
+        rule: Rule,
+        message: str,
+        *,
+        words: dict[str, Any] | None = None,
+        errno: int | None = None,
+        **details: Any,
+    ) -> None:
+        """Record that `rule` was broken.
+
+        `words` fills the rule's log line; `errno` (positive) overrides the rule's where Xen passes one on;
+        `details` are the keys of `Finding`.
+        """
+        said = rule.words if self.release.prints_errors and not rule.crash else None
+        number = ERRNOS[rule.errno] if rule.errno is not None and errno is None else errno
+        finding = Finding(
+            rule=rule.id,
+            severity=rule.severity,
+            message=message,
+            stage=rule.stage,
+            errno=number,
+            crash=rule.crash,
+            xen_message=self._logged(said.format(**(words or {}))) if said is not None else None,
+            **details,
+        )
+        self._all.append(finding)
+        if self._first_error is None and finding.severity == "error":
+            self._first_error = finding
+
+    def _logged(self, line: str) -> str:
+        """Return as much of a line as Xen's buffer takes."""
+        return line.encode()[: self._room].decode(errors="ignore")
+
+    @property
+    def deciding(self) -> Finding | None:
+        """The first finding of severity error: the one that Xen would have stopped at."""
+        return self._first_error
+
+    def errors_since(self, count: int) -> bool:
+        """Tell whether any error is among the findings after the first `count`."""
+        return any(finding.severity == "error" for finding in self._all[count:])
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._all)
