@@ -18,11 +18,13 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from xsplice_loader.forge.errors import ForgeError
-from xsplice_loader.results import Verdict
 from xsplice_loader.rules.rule import ERRNOS, Stage
+
+if TYPE_CHECKING:
+    from xsplice_loader.results import Verdict
 
 _DIRECTIVE = re.compile(r"(?:#|//)!\s*([\w-]+)(?:\[([^\]]*)\])?\s*:\s*(.*)")
 _COMMENT = re.compile(r"(?:#|//)(?!!)\s?(.*)")
@@ -116,7 +118,7 @@ def _case(selector: str, value: str, number: int) -> Case:
         return Case(release, tuple(words), "crash", None, _stage(rest[0]), None)
     if verdict == "refused" and len(rest) == 2 and rest[1] in get_args(Stage):
         code = ERRNOS.get(rest[0])
-        if isinstance(code, int):
+        if code is not None:
             return Case(release, tuple(words), "refused", code, _stage(rest[1]), None)
     raise ForgeError("expected `accepted`, `refused ERRNO STAGE` or `crash STAGE`", number, value)
 
