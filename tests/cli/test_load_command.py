@@ -302,10 +302,10 @@ def test_hostile_names_arrive_escaped(tmp_path: Path) -> None:
 
 
 def test_no_colour_when_piped_and_quiet_is_one_line_each() -> None:
-    result = run("-x", HYPERVISOR, "-q", PAYLOADS / "ok-plain.livepatch", PAYLOADS / "ok-nop.livepatch")
+    result = run("-x", HYPERVISOR, "-q", PAYLOADS / "ok-plain.livepatch", PAYLOADS / "bad-unknown-symbol.livepatch")
     assert result.stdout.splitlines() == [
         f"{PAYLOADS / 'ok-plain.livepatch'}: accepted",
-        f"{PAYLOADS / 'ok-nop.livepatch'}: accepted",
+        f"{PAYLOADS / 'bad-unknown-symbol.livepatch'}: refused, ENOENT (2) at resolution [XSP071]",
     ]
 
 

@@ -67,9 +67,11 @@ def _hypervisor(host: Host) -> Iterator[str]:
 
 
 def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: int, paint: Paint) -> Iterator[str]:
-    yield from _verdict(result, paint)
+    yield _verdict(result, paint)
     if verbosity < 0:
         return
+    if result.verdict == "refused":
+        yield from _log(result, paint)
     if result.regions is not None:
         yield from _regions(result, paint)
         if verbosity > 0:
@@ -83,23 +85,25 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: 
     yield from _findings(result.findings, verbosity, paint)
 
 
-def _verdict(result: LoadResult, paint: Paint) -> Iterator[str]:
+def _verdict(result: LoadResult, paint: Paint) -> str:
     name = for_terminal(path_text(result.file))
     if result.verdict is None:
-        yield f"{name}: {paint('cannot be read', 'refused')}"
-    elif result.verdict == "accepted":
+        return f"{name}: {paint('cannot be read', 'refused')}"
+    if result.verdict == "accepted":
         warnings = sum(finding.severity == "warning" for finding in result.findings)
         after = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
-        yield f"{name}: {paint('accepted', 'accepted')}{after}"
-    elif result.verdict == "crash":
-        yield f"{name}: {paint('would crash Xen', 'refused')} [{result.rule}]"
-    else:
-        where = f" at {result.stage}" if result.stage is not None else ""
-        yield f"{name}: {paint('refused', 'refused')}, {result.errno_name} ({result.errno}){where} [{result.rule}]"
-        if result.xen_message is None:
-            yield paint("  Xen says nothing more", "quiet")
-        for line in (result.xen_message or "").splitlines():
-            yield f"  Xen logs: {for_terminal(line)}"
+        return f"{name}: {paint('accepted', 'accepted')}{after}"
+    if result.verdict == "crash":
+        return f"{name}: {paint('would crash Xen', 'refused')} [{result.rule}]"
+    where = f" at {result.stage}" if result.stage is not None else ""
+    return f"{name}: {paint('refused', 'refused')}, {result.errno_name} ({result.errno}){where} [{result.rule}]"
+
+
+def _log(result: LoadResult, paint: Paint) -> Iterator[str]:
+    if result.xen_message is None:
+        yield paint("  Xen logs nothing", "quiet")
+    for line in (result.xen_message or "").splitlines():
+        yield f"  Xen logs: {for_terminal(line)}"
 
 
 def _regions(result: LoadResult, paint: Paint) -> Iterator[str]:
