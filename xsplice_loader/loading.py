@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.placement import Layout
     from xsplice_loader.relocation.resolution import ResolvedSymbols
+    from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import Finding, PatchedFunction
 
 MAX_SIZE = 2 << 20
@@ -165,6 +167,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
             compare=host.hypervisor.has_known_build_id,
             findings=findings,
         )
+    story.measure = partial(_measure, story.trace, prepared.entries, host)
     story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
     own_symbols = build_symbol_table(payload, symbols, prepared.new_addresses, _known_name_test(host), findings)
 
@@ -342,6 +345,7 @@ class _Story:
         self.was_placed = False
         self.placement: Placement | None = None
         self.trace: LoadTrace | None = None
+        self.measure: Callable[[], Window] | None = None
         self.relocations = NO_RELOCATIONS
         self.functions: tuple[PatchedFunction, ...] = ()
         self._ids: dict[str, bytes | None] = {}
@@ -374,7 +378,27 @@ class _Story:
             findings=tuple(self.findings),
             image_bytes=image,
             trace=self.trace if self.was_placed else None,
+            measure=self.measure if self.was_placed else None,
         )
+
+
+def _measure(trace: LoadTrace, entries: tuple[FunctionEntry, ...], host: HostState) -> Window:
+    """Return the window of bases in which all of a payload fits (contract 4)."""
+    # Only when asked for.
+    from xsplice_loader.livepatch.trampolines import trampoline_constraints  # noqa: PLC0415
+    from xsplice_loader.relocation.constraints import relocation_constraints  # noqa: PLC0415
+    from xsplice_loader.relocation.window import measure  # noqa: PLC0415
+
+    placement, hypervisor = trace.placement, host.hypervisor
+    return measure(
+        chain(
+            relocation_constraints(trace, host.release),
+            trampoline_constraints(entries, placement, host.memory, host.release),
+        ),
+        base=placement.base,
+        size=placement.pages * PAGE_SIZE,
+        arena=(hypervisor.arena_start, hypervisor.arena_end),
+    )
 
 
 def _verdict(deciding: Finding | None) -> Literal["accepted", "refused", "crash"]:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from xsplice_loader.rules.rule import ERRNO_NAMES, Severity, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
     from xsplice_loader.relocation.trace import LoadTrace
+    from xsplice_loader.relocation.window import Window
 
 Verdict = Literal["accepted", "refused", "crash"]
 Cause = Literal["never-placed", "addend", "absolute", "sign", "near-miss", "other-area", "far"]
@@ -169,6 +170,14 @@ class LoadResult:
     """The loaded memory from the text address, whole pages, as uint8; None unless accepted."""
     trace: LoadTrace | None = None
     """What the steps made, for whoever wants to look closer; None if the payload was never placed."""
+
+    measure: Callable[[], Window] | None = None
+    """Measures the window; None if the payload's content was never reached."""
+
+    @property
+    def window(self) -> Window | None:
+        """The run of base addresses at which all of the payload fits (contract 4), computed when asked for."""
+        return None if self.measure is None else self.measure()
 
     @property
     def errno_name(self) -> str | None:

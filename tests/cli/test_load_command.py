@@ -301,6 +301,20 @@ def test_hostile_names_arrive_escaped(tmp_path: Path) -> None:
     assert payload["xen_message"] == f"Unknown symbol: {name}"
 
 
+def test_window_on_request(tmp_path: Path) -> None:
+    hello = sample("hello", tmp_path)
+    (without,) = load_json(hello)["payloads"]
+    assert without["window"] is None
+    (measured,) = load_json("--window", hello)["payloads"]
+    window = measured["window"]
+    assert window["covers_arena"] is True
+    assert run("--place", window["lowest"], hello).exit_code == 0
+    assert run("--place", window["highest"], hello).exit_code == 0
+    assert run("--place", f"{int(window['highest'], 16) + 4096:#x}", hello).exit_code == 1
+    assert [edge["side"] for edge in window["tightest"]] == ["low", "high"]
+    assert window["lowest"] in run("--window", hello).stdout
+
+
 def test_no_colour_when_piped_and_quiet_is_one_line_each() -> None:
     result = run("-x", HYPERVISOR, "-q", PAYLOADS / "ok-plain.livepatch", PAYLOADS / "bad-unknown-symbol.livepatch")
     assert result.stdout.splitlines() == [

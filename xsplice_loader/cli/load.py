@@ -63,6 +63,7 @@ class Settings(NamedTuple):
     cpu_features: frozenset[int]
     format: Literal["text", "json"]
     relocations: bool
+    window: bool
     image: str | None
     elf: str | None
     output: str | None
@@ -142,6 +143,7 @@ def _features(_context: click.Context, _parameter: click.Parameter, text: str) -
     "--format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="how to write the result"
 )
 @click.option("--relocations", is_flag=True, help="list every relocation, with instruction, S, A, P and value")
+@click.option("--window", is_flag=True, help="measure at which addresses all of the payload fits")
 @click.option("--image", metavar="DIR", help="write the loaded memory of each accepted payload as DIR/NAME.image")
 @click.option("--elf", metavar="DIR", help="write each accepted payload as DIR/NAME.elf, for objdump, gdb and nm")
 @click.option("-o", "--output", metavar="FILE", help="write the result here instead of standard output")
@@ -263,11 +265,13 @@ def _render(settings: Settings, host: Host, results: list[LoadResult]) -> bytes:
     if settings.format == "json":
         from xsplice_loader.report.document import document, encode  # noqa: PLC0415 - only for JSON
 
-        return encode(document(host, results, items))
+        return encode(document(host, results, items, with_windows=settings.window))
     from xsplice_loader.report.text import load_report  # noqa: PLC0415 - only for text
 
     verbosity = -1 if settings.quiet else int(settings.verbose)
-    lines = load_report(host, results, items, verbosity=verbosity, paint=paint_for(settings.output))
+    lines = load_report(
+        host, results, items, verbosity=verbosity, with_windows=settings.window, paint=paint_for(settings.output)
+    )
     return "".join(f"{line}\n" for line in lines).encode()
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from xsplice_loader.host import Host
+    from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import Finding, LoadResult, Region, Relocation
 
 SCHEMA: Final = "xsplice-load/1"
@@ -141,6 +142,26 @@ class FindingEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     xen_message: str | None = None
 
 
+class TightestEntry(msgspec.Struct, frozen=True):
+    """What breaks first on one side of a window; side `none`: what fits at no base."""
+
+    side: Literal["low", "high", "none"]
+    kind: Literal["relocation", "trampoline"]
+    section: str
+    index: int
+    symbol: str
+
+
+class WindowEntry(msgspec.Struct, frozen=True):
+    """The run of bases at which all of a payload fits, both ends included; null ends: there is none."""
+
+    lowest: str | None
+    highest: str | None
+    covers_arena: bool
+    headroom: int | None
+    tightest: list[TightestEntry]
+
+
 class PayloadEntry(msgspec.Struct, frozen=True):
     """One upload."""
 
@@ -159,7 +180,7 @@ class PayloadEntry(msgspec.Struct, frozen=True):
     sections: list[SectionEntry]
     funcs: list[FunctionRow]
     relocations: Relocations
-    window: None
+    window: WindowEntry | None
     image_sha256: str | None
     findings: list[FindingEntry]
 
@@ -178,7 +199,13 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
 
 
-def document(host: Host, results: Sequence[LoadResult], relocations: Sequence[Iterable[Relocation] | None]) -> Document:
+def document(
+    host: Host,
+    results: Sequence[LoadResult],
+    relocations: Sequence[Iterable[Relocation] | None],
+    *,
+    with_windows: bool,
+) -> Document:
     """Return the document for some uploads; `relocations` has a list for each, or None where none is asked for."""
     hypervisor = host.hypervisor
     return Document(
@@ -193,7 +220,10 @@ def document(host: Host, results: Sequence[LoadResult], relocations: Sequence[It
             built_in=hypervisor.built_in,
             assumed=hypervisor.assumed,
         ),
-        payloads=[_payload(result, items) for result, items in zip(results, relocations, strict=True)],
+        payloads=[
+            _payload(result, items, result.window if with_windows else None)
+            for result, items in zip(results, relocations, strict=True)
+        ],
     )
 
 
@@ -229,7 +259,7 @@ def _region(region: Region) -> RegionEntry:
     return RegionEntry(address(region.address), region.size, region.pages)
 
 
-def _payload(result: LoadResult, items: Iterable[Relocation] | None) -> PayloadEntry:
+def _payload(result: LoadResult, items: Iterable[Relocation] | None, window: Window | None) -> PayloadEntry:
     image = result.image_bytes
     return PayloadEntry(
         file=path_text(result.file),
@@ -266,9 +296,22 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None) -> PayloadE
             result.relocations.by_type,
             msgspec.UNSET if items is None else [_relocation(item) for item in items],
         ),
-        window=None,
+        window=None if window is None else _window(window),
         image_sha256=None if image is None else hashlib.sha256(image.data).hexdigest(),
         findings=[_finding(finding) for finding in result.findings],
+    )
+
+
+def _window(window: Window) -> WindowEntry:
+    return WindowEntry(
+        lowest=_maybe_address(window.lowest),
+        highest=_maybe_address(window.highest),
+        covers_arena=window.covers_arena,
+        headroom=window.headroom,
+        tightest=[
+            TightestEntry(edge.side, edge.limit.kind, edge.limit.section, edge.limit.entry, edge.limit.symbol)
+            for edge in window.tightest
+        ],
     )
 
 

@@ -12,6 +12,7 @@ from xsplice_loader.report.reach import reach_bar
 
 if TYPE_CHECKING:
     from xsplice_loader.host import Host
+    from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import Finding, LoadResult, PatchedFunction, Relocation
 
 Paint = Callable[[str, str], str]
@@ -34,6 +35,7 @@ def load_report(
     relocations: Sequence[Iterable[Relocation] | None],
     *,
     verbosity: int,
+    with_windows: bool,
     paint: Paint,
 ) -> Iterator[str]:
     """Yield the lines of the report. `verbosity`: -1 verdicts only, 0 ordinary, 1 everything."""
@@ -47,6 +49,8 @@ def load_report(
     for result, items in zip(results, relocations, strict=True):
         yield from _payload(result, items, verbosity, paint)
         if verbosity >= 0:
+            if with_windows and (window := result.window) is not None:
+                yield from _window(window)
             yield ""
     if verbosity >= 0:
         yield from _hypervisor(host)
@@ -153,6 +157,21 @@ def _relocations(items: Iterable[Relocation], paint: Paint) -> Iterator[str]:
         yield paint(f"      S {item.s:#018x}  A {item.a}  P {item.p:#018x}  {value}", "quiet")
         if item.instruction is not None:
             yield f"      {for_terminal(item.instruction)}"
+
+
+def _window(window: Window) -> Iterator[str]:
+    if window.lowest is None or window.highest is None:
+        yield "  fits at no address:"
+    else:
+        arena = "all of the range for payloads" if window.covers_arena else "not all of the range for payloads"
+        yield f"  fits from {window.lowest:#018x} to {window.highest:#018x}, {arena}"
+    if window.headroom is not None:
+        where = "to the nearer end" if window.headroom >= 0 else "outside"
+        yield f"    {size_text(window.headroom)} {where}"
+    sides = {"low": "breaks first below", "high": "breaks first above", "none": "fits nowhere"}
+    for side, limit in window.tightest:
+        what = f"{limit.kind} {limit.entry} of {for_terminal(limit.section)}"
+        yield f"    {sides[side]}: {what} ({for_terminal(limit.symbol)})"
 
 
 def _findings(findings: Sequence[Finding], verbosity: int, paint: Paint) -> Iterator[str]:
