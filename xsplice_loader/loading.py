@@ -110,8 +110,10 @@ class HostState:
 
     def address_in_payloads(self, name: bytes) -> int | None:
         """Look a symbol up among those that loaded payloads offer, in the order of their uploads."""
-        found = next((loaded.exports[name] for loaded in self.payloads if name in loaded.exports), 0)
-        return found or None
+        for loaded in self.payloads:
+            if name in loaded.exports:
+                return loaded.exports[name] or None
+        return None
 
 
 def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadResult:
@@ -262,6 +264,9 @@ def _lookup(host: HostState) -> Lookup:
 def _known_name_test(host: HostState) -> Callable[[bytes], bool]:
     """Return the test whether a name is taken. The model's names say nothing about an assumed hypervisor's."""
     search = host.address_in_payloads if host.hypervisor.assumed else host.address_of
+    if not host.payloads:
+        # A payload may have a symbol for each of its lines; most are the first on their host.
+        search = (lambda _name: None) if host.hypervisor.assumed else host.hypervisor.symbols.address_of
     return lambda name: search(name) is not None
 
 

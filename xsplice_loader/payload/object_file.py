@@ -105,8 +105,11 @@ class SymbolEntries:
 
     def names(self, indices: np.ndarray) -> Iterator[bytes]:
         """Yield the names of several symbols."""
+        strings = self.strings
+        find = strings.find
         for offset in self.table["name"][indices].tolist():
-            yield string_at(self.strings, offset)
+            end = find(0, offset, offset + MAX_NAME)
+            yield strings[offset : end if end >= 0 else offset + MAX_NAME]
 
 
 class ObjectFile(NamedTuple):
