@@ -263,10 +263,13 @@ def _lookup(host: HostState) -> Lookup:
 
 def _known_name_test(host: HostState) -> Callable[[bytes], bool]:
     """Return the test whether a name is taken. The model's names say nothing about an assumed hypervisor's."""
-    search = host.address_in_payloads if host.hypervisor.assumed else host.address_of
-    if not host.payloads:
-        # A payload may have a symbol for each of its lines; most are the first on their host.
-        search = (lambda _name: None) if host.hypervisor.assumed else host.hypervisor.symbols.address_of
+    if host.hypervisor.assumed:
+        search = host.address_in_payloads
+    elif host.payloads:
+        search = host.address_of
+    else:
+        # A payload may have a symbol for each of its lines, and most are the first on their host.
+        search = host.hypervisor.symbols.address_of
     return lambda name: search(name) is not None
 
 
