@@ -315,6 +315,30 @@ def test_window_on_request(tmp_path: Path) -> None:
     assert window["lowest"] in run("--window", hello).stdout
 
 
+def test_the_map_of_the_range() -> None:
+    shown = run("-x", HYPERVISOR, PAYLOADS / "ok-plain.livepatch", PAYLOADS / "ok-nop.livepatch").stdout
+    rows = [line.split() for line in shown.splitlines() if line.startswith("  0xffff82d0") and "page" in line]
+    # A range of 260440 pages with a bitmap of 8 (spec/02 §6.5), 3 pages, 2 pages, and a guard page before each.
+    assert rows == [
+        ["0xffff82d0405a7000", "8", "pages", "bitmap"],
+        ["0xffff82d0405af000", "1", "page", "guard"],
+        ["0xffff82d0405b0000", "3", "pages", "ok-plain"],
+        ["0xffff82d0405b3000", "1", "page", "guard"],
+        ["0xffff82d0405b4000", "2", "pages", "ok-nop"],
+        ["0xffff82d0405b6000", str(260440 - 8 - 1 - 3 - 1 - 2), "pages", "free"],
+    ]
+    assert "fragmentation 0.0%" in shown
+
+
+@pytest.mark.parametrize("design", ["callback", "slots", "tree", "loader"])
+def test_every_design_has_its_map(design: str) -> None:
+    payloads = [PAYLOADS / "ok-plain.livepatch", PAYLOADS / "ok-nop.livepatch"]
+    result = run("-x", HYPERVISOR, "--vmap", design, *payloads)
+    assert result.exit_code == 0
+    has_guards = any(line.endswith("  guard") for line in result.stdout.splitlines())
+    assert has_guards == (design in ("slots", "tree"))
+
+
 def test_no_colour_when_piped_and_quiet_is_one_line_each() -> None:
     result = run("-x", HYPERVISOR, "-q", PAYLOADS / "ok-plain.livepatch", PAYLOADS / "bad-unknown-symbol.livepatch")
     assert result.stdout.splitlines() == [
