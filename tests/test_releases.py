@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xsplice_loader.releases import ENDBR64, ENDBR64_POISON, UnknownReleaseError, release
+from xsplice_loader.releases import ENDBR64, ENDBR64_POISON, NewerReleaseError, UnknownReleaseError, release
 
 TABLE: dict[str, list[object]] = {
     # columns of spec/06 §2
@@ -73,12 +73,16 @@ def test_point_releases(switch: str, without: list[str], with_it: list[str]) -> 
         ("4.20.4-pre", (4, 20, 3)),
         ("4.17.0-rc4", (4, 17, 0)),
         ("4.17.99", (4, 17, 99)),
-        ("4.30.1", (4, 22, 0)),
     ],
 )
 def test_whose_rules(name: str, version: tuple[int, int, int]) -> None:
     assert release(name).version == version
     assert release(name).name == name
+
+
+def test_a_branch_that_is_not_known_has_no_rules() -> None:
+    with pytest.raises(NewerReleaseError, match=r"4\.22"):
+        release("4.30.1")
 
 
 @pytest.mark.parametrize("name", ["", "4.17", "newest", "4.6.6", "3.9.9", "4.17.x", "4.17.7 and more"])

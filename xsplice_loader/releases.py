@@ -26,6 +26,10 @@ class UnknownReleaseError(ValueError):
     """A release that is not of the form X.Y.Z, or is older than live patching (4.7.0)."""
 
 
+class NewerReleaseError(UnknownReleaseError):
+    """A release of a branch that came after the newest one known here."""
+
+
 class ChangeSet(NamedTuple):
     """A change and the first release of every branch that has it (`spec/06 §1`)."""
 
@@ -158,6 +162,11 @@ class Release(NamedTuple):
     symbol_table_has_ends: bool
     """Xen's embedded symbol table holds END entries and a count of names (`spec/03 §7`)."""
 
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether these are another branch's rules, because the release's own are not known."""
+        return not self.name.startswith(f"{self.version[0]}.{self.version[1]}.")
+
     def __str__(self) -> str:
         return self.name
 
@@ -234,10 +243,11 @@ def release(name: str) -> Release:
 
     Within a branch rules only change at the point releases named by the change sets, so every point
     release has its rules, and one not yet published takes those of the newest before it. `X.Y.Z-pre` is
-    what precedes X.Y.Z, so it takes those of X.Y.(Z-1); a branch newer than all known takes the newest.
+    what precedes X.Y.Z, so it takes those of X.Y.(Z-1).
 
     Raises:
         UnknownReleaseError: `name` has another form, or is older than 4.7.0.
+        NewerReleaseError: it is of a branch newer than all known.
     """
     match = _FORM.fullmatch(name)
     if match is None or match[3] is None:
@@ -246,7 +256,9 @@ def release(name: str) -> Release:
     if match[4].startswith(("-pre", "-rc", "-unstable")) and version[2] > 0:
         version = (version[0], version[1], version[2] - 1)
     if version[:2] > NEWEST_BRANCH:
-        version = (*NEWEST_BRANCH, 0)
+        raise NewerReleaseError(
+            f"no branch of Xen newer than {NEWEST_BRANCH[0]}.{NEWEST_BRANCH[1]} is known, so none of {name}"
+        )
     if version < OLDEST:
         raise UnknownReleaseError(f"Xen {name} has no live patching; the first release that has it is 4.7.0")
     switches = {

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from xsplice_loader.hypervisor import Hypervisor
 from xsplice_loader.hypervisor.contents import Piece, Pieces
 from xsplice_loader.hypervisor.reported import reported_arena_end, reported_release
+from xsplice_loader.releases import NEWEST
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENDBR64 = "f3 0f 1e fa"
 FRAME = "55 48 89 e5"
@@ -99,3 +106,14 @@ def test_missing_functions() -> None:
 )
 def test_arena_end(init: str, end: int | None) -> None:
     assert reported_arena_end(image(init=init), LABELS.get) == end
+
+
+def test_a_branch_newer_than_all_known_takes_the_newest_rules(unpacked: bytes, tmp_path: Path) -> None:
+    minor = b"\xb8\x11\x00\x00\x00"  # mov $17, %eax, in xen_minor_version
+    assert unpacked.count(minor) == 1
+    image = tmp_path / "xen-syms"
+    image.write_bytes(unpacked.replace(minor, b"\xb8\x1e\x00\x00\x00"))
+    hypervisor = Hypervisor.open(image)
+    assert hypervisor.release.name == "4.30.7"
+    assert hypervisor.release.version == NEWEST.version
+    assert any("4.30.7" in assumption for assumption in hypervisor.assumptions)

@@ -10,7 +10,7 @@ from xsplice_loader.hypervisor.elf_symbols import read_symbols
 from xsplice_loader.hypervisor.embedded import find_table, labelled_table
 from xsplice_loader.hypervisor.pe import PE_MAGIC, read_pe
 from xsplice_loader.hypervisor.reported import reported_arena_end, reported_release
-from xsplice_loader.releases import GIB, NEWEST, Release, UnknownReleaseError, release
+from xsplice_loader.releases import GIB, NEWEST, NewerReleaseError, Release, UnknownReleaseError, release
 
 if TYPE_CHECKING:
     import os
@@ -140,12 +140,15 @@ def _found(
     if build_id is None and not pieces:
         lacks += ("The file has no build-id: the one that a payload asks for is not compared.",)
     name = reported_release(pieces, offset_of)
+    reported = None if name is None else _release(name)
+    if reported is not None and reported.is_stand_in:
+        lacks += (f"The file is Xen {reported}, newer than all that is known here: the rules of {NEWEST} are taken.",)
     return Found(
         xen_virt_start,
         symbols,
         pieces,
         build_id,
-        None if name is None else _release(name),
+        reported,
         reported_arena_end(pieces, offset_of),
         lacks,
     )
@@ -162,5 +165,7 @@ def _checked_virt_start(address: int) -> int:
 def _release(reported: str) -> Release:
     try:
         return release(reported)
+    except NewerReleaseError:
+        return NEWEST._replace(name=reported)
     except UnknownReleaseError as error:
         raise FormError(f"reports to be Xen {reported}: {error}") from None
