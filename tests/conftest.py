@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from forge_readback import require
+from hypothesis import settings
 from known_hypervisors import KNOWN, Known, Package, missing
 
 if TYPE_CHECKING:
     from forge_readback import Tool
+
+
+# A slow machine is no failure: nothing here is timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(params=KNOWN, ids=lambda known: known.version)
