@@ -64,6 +64,7 @@ def test_bytes_after_apply(record: Record) -> None:
     result = Host(recorded_hypervisor(record.release), nops="k8").upload(record.name, record.data)
     for before_row, patched_row in zip(record.fields["before"], record.fields["patched"], strict=True):
         before, patched = (bytes.fromhex(row["bytes"]) for row in (before_row, patched_row))
+        # Up to there; all of what is shown where Xen patched nothing.
         length = min(before.find(PATCHED_AT_BOOT) % (len(before) + 1), 32)
         (function,) = (f for f in result.funcs if f.old_addr == int(before_row["addr"], 16))
         assert function.before is not None

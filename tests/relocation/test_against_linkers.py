@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from forge_readback import require
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,15 +49,6 @@ LINES = (
 lines = st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(XEN)), min_size=1, max_size=30)
 
 
-def linker(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{name} is not installed")
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
 def linked(program: str, data: bytes, result: LoadResult, folder: Path) -> dict[str, bytes]:
     """Link `data` so that every section lies where the loader put it, and return the sections' bytes."""
     source, script, out = folder / "payload.o", folder / "payload.lds", folder / "linked"
@@ -81,7 +71,7 @@ def linked(program: str, data: bytes, result: LoadResult, folder: Path) -> dict[
 @given(body=lines)
 @settings(max_examples=25, deadline=None)
 def test_same_bytes(name: str, body: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> None:
-    program = linker(name)
+    program = require(name)
     source = HEAD + "\n".join(f"    {line.format(xen=xen)}" for line, xen in body)
     source += '\n    .section .text.second, "ax", @progbits\n    .globl second\nsecond: ret\n'
     data = forge(source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 SECTION = ".livepatch.funcs"
 # name, new_addr, old_addr, new_size, old_size, version: alike in v1 and v2 (spec/04 §1.1).
 ENTRY = Struct("<QQQIIB")
-OLD_ADDRESS_OFFSET = 16
 INSN_BUFFER_SIZE = 31
 MAX_FINDINGS = 1000
 """Findings on one table, after which no further entries are looked at."""
@@ -67,7 +66,7 @@ class FunctionTable:
         self.lookup = lookup
         self.findings = findings
         self.release = findings.release
-        self.new_addresses: frozenset[int] = frozenset()
+        self.new_addresses: set[int] = set()
 
     def read(self, table: bytearray, refused: Sequence[int]) -> tuple[FunctionEntry, ...]:
         """Test every entry, writing resolved old addresses back into `table`, and return the entries.
@@ -91,27 +90,23 @@ class FunctionTable:
 
     def _read_entry(self, index: int, table: bytearray, start: int) -> FunctionEntry | None:
         pointer, new_addr, old_addr, new_size, old_size, version = ENTRY.unpack_from(table, start)
-        try:
-            name = self.memory.read_string(pointer) if pointer else None
-        except MemoryFault:
-            name = None
-            readable = False
-        else:
-            readable = bool(pointer)
+        name, wild = None, None if pointer else "a NULL pointer"
+        if pointer:
+            try:
+                name = self.memory.read_string(pointer)
+            except MemoryFault:
+                wild = f"in unmapped memory, at {pointer:#018x}"
         entry = FunctionEntry(index, name, new_addr, old_addr, new_size, old_size, version)
-        self.new_addresses |= {new_addr}
+        self.new_addresses.add(new_addr)
         self._check_fields(entry)
-        steps = [self._resolve, self._verify]
         if not self.release.resolves_before_verifying:
-            steps.reverse()
-        for step in steps:
-            following = step(entry, readable=readable)
-            if following is None:
-                return None
-            entry = following
-        ENTRY.pack_into(table, start, pointer, new_addr, entry.old_addr, new_size, old_size, version)
-        self._check_distance(entry)
-        return entry
+            self._verify(entry)
+        resolved = self._resolve(entry, wild)
+        if resolved is None or (self.release.resolves_before_verifying and not self._verify(resolved)):
+            return None
+        ENTRY.pack_into(table, start, pointer, new_addr, resolved.old_addr, new_size, old_size, version)
+        self._check_distance(resolved)
+        return resolved
 
     def _check_fields(self, entry: FunctionEntry) -> None:
         expected = self.release.function_version
@@ -127,16 +122,12 @@ class FunctionTable:
         elif not self.release.needs_new_size and not entry.old_size:
             self._add(rules.ZERO_FIELDS, entry, "has an old size of 0")
 
-    def _resolve(self, entry: FunctionEntry, *, readable: bool) -> FunctionEntry | None:
+    def _resolve(self, entry: FunctionEntry, wild: str | None) -> FunctionEntry | None:
+        """Return the entry with its old address; `wild` says what is wrong with its pointer to a name, if anything."""
         if entry.old_addr:
             return entry
-        if not readable:
-            self._add(
-                rules.WILD_NAME,
-                entry,
-                "has no old address, and the name to look it up by is "
-                + ("a NULL pointer" if entry.name is None else "in unmapped memory"),
-            )
+        if wild is not None:
+            self._add(rules.WILD_NAME, entry, f"has no old address, and the name to look it up by is {wild}")
             return None
         if entry.name is None:
             self._add(
@@ -165,13 +156,13 @@ class FunctionTable:
                 hint="known names like it: " + ", ".join(near) if near else None,
             )
             return None
-        return FunctionEntry(
-            entry.index, entry.name, entry.new_addr, address, entry.new_size, entry.old_size, entry.version
-        )
+        return replace(entry, old_addr=address)
 
-    def _verify(self, entry: FunctionEntry, *, readable: bool) -> FunctionEntry | None:
-        """Test the sizes; with ENDBR64 in play that takes a look at the old bytes (`spec/01 §14.2`)."""
-        del readable
+    def _verify(self, entry: FunctionEntry) -> bool:
+        """Test the sizes; with ENDBR64 in play that takes a look at the old bytes (`spec/01 §14.2`).
+
+        Returns whether Xen survives the look.
+        """
         if not entry.new_addr and self.release.patches_with_nops:
             if entry.new_size > INSN_BUFFER_SIZE:
                 self._add(
@@ -185,7 +176,7 @@ class FunctionTable:
                     entry,
                     f"asks for {entry.new_size} bytes of NOPs in a function of {entry.old_size}",
                 )
-            return entry
+            return True
         needed = JUMP_SIZE
         if self.release.endbr64_forms:
             try:
@@ -194,7 +185,7 @@ class FunctionTable:
                 self._add(
                     rules.WILD_OLD_ADDRESS, entry, f"has its old address in unmapped memory, at {entry.old_addr:#018x}"
                 )
-                return None
+                return False
             needed += patch_offset(old, self.release)
         if entry.old_size < needed:
             behind = " behind its ENDBR64" if needed > JUMP_SIZE else ""
@@ -203,7 +194,7 @@ class FunctionTable:
                 entry,
                 f"patches a function of {entry.old_size} bytes; the jump{behind} needs {needed}",
             )
-        return entry
+        return True
 
     def _check_distance(self, entry: FunctionEntry) -> None:
         if not entry.new_addr:
@@ -223,8 +214,7 @@ class FunctionTable:
                 rules.TOO_FAR_TO_JUMP,
                 entry,
                 f"would jump from {entry.old_addr:#018x} to {entry.new_addr:#018x}, {size_text(distance)} "
-                "away; a jump reaches "
-                "2 GiB",
+                "away; a jump reaches 2 GiB",
                 symbol=entry.shown,
                 value=distance,
                 bits=signed_bits(distance),

@@ -137,7 +137,7 @@ def _prepare_functions(
     reader = functions.FunctionTable(memory, lookup, findings)
     entries = reader.read(writable, refused)
     sections.write(section, writable)
-    return entries, None if refused else reader.new_addresses
+    return entries, None if refused else frozenset(reader.new_addresses)
 
 
 def _check_hooks(payload: ObjectFile, findings: Findings) -> None:

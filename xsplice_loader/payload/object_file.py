@@ -125,6 +125,14 @@ class ObjectFile(NamedTuple):
         """Return the section of a 1-based index, as everywhere in ELF."""
         return self.sections[index - 1]
 
+    def symbol_name(self, index: int) -> str:
+        """Return a symbol's name as text; a section symbol, which has none, goes by its section's."""
+        name = self.symbols.name(index)
+        section = int(self.symbols.table["section"][index])
+        if not name and 0 < section < self.header.section_count:
+            name = self.section(section).name
+        return text_of(name)
+
     def section_named(self, name: str) -> Section | None:
         """Return the first section of that name (`spec/01 §6`: later ones are never seen)."""
         wanted = name.encode()

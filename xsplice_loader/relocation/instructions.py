@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from xsplice_loader.payload import ObjectFile
+
 MAX_INSTRUCTION = 15
 """Bytes of the longest x86 instruction."""
 MAX_SWEEP = 1 << 16
@@ -78,6 +80,12 @@ class InstructionFinder:
         end = self._starts[following] if following < len(self._starts) else len(self._contents)
         code = self._contents[start : min(end, start + MAX_SWEEP)].tobytes()
         return [start + at for at, _, _, _ in _disassembler().disasm_lite(code, 0)]
+
+
+def finder_in(payload: ObjectFile, section: int, contents: np.ndarray, address: int) -> InstructionFinder:
+    """Return the finder for a section of a payload; its symbols say where code begins."""
+    table = payload.symbols.table
+    return InstructionFinder(contents, address, table["value"][table["section"] == section].tolist())
 
 
 def _with_symbol(decoded: Any, symbol: str) -> str:

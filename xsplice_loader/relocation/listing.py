@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.findings import Findings
-from xsplice_loader.payload import text_of
-from xsplice_loader.relocation.instructions import InstructionFinder
+from xsplice_loader.relocation.instructions import finder_in
 from xsplice_loader.relocation.numbers import INT32, signed
 from xsplice_loader.relocation.relocating import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
@@ -15,7 +14,6 @@ from xsplice_loader.results import Relocation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xsplice_loader.payload import Section
     from xsplice_loader.releases import Release
     from xsplice_loader.relocation.trace import LoadTrace
 
@@ -27,13 +25,15 @@ def list_relocations(trace: LoadTrace, release: Release) -> Iterator[Relocation]
         address = trace.placement.addresses.get(target.index)
         if address is None:
             continue
-        finder = _finder(trace, target, address) if target.is_executable else None
+        start = address - trace.placement.base
+        contents = trace.image[start : start + target.size]
+        finder = finder_in(trace.payload, target.index, contents, address) if target.is_executable else None
         for row, entry in enumerate(group.entries):
             offset, number, index, addend = (int(entry[column]) for column in ("offset", "type", "symbol", "addend"))
             kind = TYPES.get(number)
             known = 0 < index < len(trace.payload.symbols)
             usable = known and bool(trace.symbols.usable[index])
-            symbol = _symbol_name(trace, index) if known else f"symbol {index}"
+            symbol = trace.payload.symbol_name(index) if known else f"symbol {index}"
             s = int(trace.symbols.values[index]) if usable else 0
             p = (address + offset) % (1 << 64)
             inside = kind is not None and offset + kind.width // 8 <= target.size
@@ -56,19 +56,3 @@ def list_relocations(trace: LoadTrace, release: Release) -> Iterator[Relocation]
                 applied=applied,
                 instruction=instruction.text if instruction is not None else None,
             )
-
-
-def _finder(trace: LoadTrace, target: Section, address: int) -> InstructionFinder:
-    start = address - trace.placement.base
-    table = trace.payload.symbols.table
-    starts = table["value"][table["section"] == target.index].tolist()
-    return InstructionFinder(trace.image[start : start + target.size], address, starts)
-
-
-def _symbol_name(trace: LoadTrace, index: int) -> str:
-    payload = trace.payload
-    name = payload.symbols.name(index)
-    section = int(payload.symbols.table["section"][index])
-    if not name and 0 < section < payload.header.section_count:
-        name = payload.section(section).name
-    return text_of(name)

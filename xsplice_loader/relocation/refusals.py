@@ -9,7 +9,7 @@ import numpy as np
 
 from xsplice_loader.payload import elf, text_of
 from xsplice_loader.relocation.diagnosis import diagnose
-from xsplice_loader.relocation.instructions import InstructionFinder
+from xsplice_loader.relocation.instructions import InstructionFinder, finder_in
 from xsplice_loader.relocation.numbers import INT32, size_text
 from xsplice_loader.relocation.types import R_X86_64_64, TYPES, type_name
 from xsplice_loader.rules import placing as rules
@@ -109,7 +109,7 @@ class Examiner:
             )
             return False
         if self.findings.release.refuses_ignored_symbols and self.symbols.unplaced[index]:
-            symbol = self._symbol_name(index)
+            symbol = self.payload.symbol_name(index)
             # Xen prints st_name; a section symbol's is empty.
             self.findings.add(
                 rules.IGNORED_SYMBOL,
@@ -123,7 +123,7 @@ class Examiner:
 
     def _refuse_value(self, row: int, offset: int, number: int, index: int, addend: int) -> None:
         relocations = self.group.section.text_name
-        symbol = self._symbol_name(index)
+        symbol = self.payload.symbol_name(index)
         common: dict[str, Any] = {
             "section": self.section_name,
             "index": row,
@@ -150,8 +150,7 @@ class Examiner:
             self.findings.add(
                 rules.OFFSET_PAST_END,
                 f"relocation {row} in {relocations} writes {kind.width // 8} bytes at offset {offset:#x} of "
-                f"{self.section_name}, "
-                f"which has {size:#x}",
+                f"{self.section_name}, which has {size:#x}",
                 words={"section": self.section_name},
                 **common,
             )
@@ -160,7 +159,7 @@ class Examiner:
             self._explain_overflow(row, offset, index, addend, common)
 
     def _explain_overflow(self, row: int, offset: int, index: int, addend: int, common: dict[str, Any]) -> None:
-        symbol = self._symbol_name(index)
+        symbol = self.payload.symbol_name(index)
         instruction = self._instructions().find(offset, symbol) if self.group.target.is_executable else None
         overflow = diagnose(
             int(self.symbols.values[index]),
@@ -194,7 +193,7 @@ class Examiner:
         )
 
     def _warn_of_meaningless_value(self, row: int, offset: int, number: int, index: int) -> None:
-        symbol = self._symbol_name(index)
+        symbol = self.payload.symbol_name(index)
         self.findings.add(
             rules.MEANINGLESS_VALUE,
             f"relocation {row} in {self.group.section.text_name} stores the raw value of {symbol}, which was "
@@ -206,18 +205,8 @@ class Examiner:
             symbol=symbol,
         )
 
-    def _symbol_name(self, index: int) -> str:
-        """Return a symbol's name; a section symbol goes by its section's."""
-        name = self.payload.symbols.name(index)
-        section = int(self.payload.symbols.table["section"][index])
-        if not name and 0 < section < self.payload.header.section_count:
-            name = self.payload.section(section).name
-        return text_of(name)
-
     def _instructions(self) -> InstructionFinder:
         target = self.group.target.index
         if target not in self.finders:
-            table = self.payload.symbols.table
-            starts = table["value"][table["section"] == target].tolist()
-            self.finders[target] = InstructionFinder(self.target.contents, self.target.address, starts)
+            self.finders[target] = finder_in(self.payload, target, self.target.contents, self.target.address)
         return self.finders[target]

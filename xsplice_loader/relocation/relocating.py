@@ -87,8 +87,7 @@ def _has_right_form(section: Section, findings: Findings) -> bool:
             (
                 rules.RELOCATION_TABLE_SIZE,
                 f"{section.text_name} has {section.size} bytes in entries of {section.entry_size}; expected a "
-                "whole number of "
-                f"entries of at least {least} bytes",
+                f"whole number of entries of at least {least} bytes",
             )
         )
     if not is_rela:
