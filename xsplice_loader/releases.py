@@ -57,7 +57,6 @@ def _numbers(text: str) -> Version:
 # The named sets of spec/01 and spec/06 §1 …
 SET_A = _since("empty sections are placed again; ENDBR64-aware trampolines", "4.14.5", "4.15.3", "4.16.1", "4.17.0")
 SET_B = _since("per-function state lives in Xen, not in the payload", "4.17.3", "4.18.1", "4.19.0")
-SET_C = _since("virtual region registered at load", "4.17.4", "4.18.1", "4.19.0")
 SET_D = _since("build-id compared first; alternatives return errors", "4.18.4", "4.19.1", "4.20.0")
 SET_E = _since("bounds checks on .altinstructions", "4.17.4", "4.18.0")
 SYMBOL_ZERO = _since("relocations against symbol 0 are refused", "4.7.4", "4.8.2", "4.9.1", "4.10.0")

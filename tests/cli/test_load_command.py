@@ -284,6 +284,15 @@ def test_callback_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "RuntimeError: no idea" in result.stderr
 
 
+def test_an_interrupt_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "impatient.py").write_text("def user(mfns, pages): raise KeyboardInterrupt\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    result = run("--vmap", "impatient:user", sample("hello", tmp_path))
+    assert result.exit_code == 130
+    assert "Traceback" not in result.stderr
+
+
 def test_hostile_names_arrive_escaped(tmp_path: Path) -> None:
     data = forge((SAMPLES / "hello.s").read_text()).replace(b"\0strlen\0", b"\0\x1b[1m\n\xff\0")
     path = tmp_path / "hostile.livepatch"

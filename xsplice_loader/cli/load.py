@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import click
 
 from xsplice_loader import __version__
-from xsplice_loader.cli.output import OutputError, emit, paint_for, write_whole
+from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
 from xsplice_loader.cli.parameters import AddressRange, PageAddress, VmapName
 
 if TYPE_CHECKING:
@@ -115,9 +115,8 @@ def _features(_context: click.Context, _parameter: click.Parameter, text: str) -
     default="xen",
     show_default=True,
     help="who finds the address: xen (next to Xen's text), "
-    "default (Xen's ordinary vmap area, too far away), "
-    "callback, slots, tree, loader (designs of 2016, next to the text too), "
-    "or MODULE:CALLABLE, a callback (mfns, pages) -> address",
+    "default (Xen's ordinary vmap area, too far away), callback, slots, tree, loader (designs of 2016, next to the "
+    "text too), or MODULE:CALLABLE, a callback (mfns, pages) -> address",
 )
 @click.option("--place", type=PageAddress(), metavar="ADDR", help="what if it stood here: any page address")
 @click.option("--arena", type=AddressRange(), metavar="START-END", help="another range for the payloads")
@@ -163,7 +162,8 @@ def main(**options: object) -> None:
 
     Shows the verdict, errno, log line, addresses and bytes that the real one gives, and why.
     """
-    sys.exit(run(Settings(**options)))  # type: ignore[arg-type]
+    with interruptible():
+        sys.exit(run(Settings(**options)))  # type: ignore[arg-type]
 
 
 def command() -> None:

@@ -96,8 +96,8 @@ def paint_for(output: str | None) -> Paint:
 
 
 @contextlib.contextmanager
-def no_traceback() -> Iterator[None]:
-    """Turn an interrupt into the status that a shell expects of one."""
+def interruptible() -> Iterator[None]:
+    """Turn an interrupt into the status that a shell expects of one; 1 would say that a payload was refused."""
     try:
         yield
     except KeyboardInterrupt:

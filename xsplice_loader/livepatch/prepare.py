@@ -160,9 +160,8 @@ def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
             if section is not None and not section.is_allocated:
                 findings.add(
                     rules.DATA_DANGLES,
-                    f"{name} lacks SHF_ALLOC: Xen keeps a pointer to it into memory that is freed after the "
-                    "upload, and "
-                    "will follow that at apply",
+                    f"{name} lacks SHF_ALLOC: Xen keeps a pointer to it into memory that is freed after the upload, "
+                    "and will follow that at apply",
                     section=name,
                     index=section.index,
                 )

@@ -99,9 +99,8 @@ def lay_out(payload: ObjectFile, findings: Findings) -> Layout:
         if alignment == 0 and sizes[region]:
             findings.add(
                 rules.ALIGNMENT_ZERO,
-                f"section {section.text_name} has sh_addralign 0, so it lands at the start of the {region} "
-                "region, on top of "
-                f"{sizes[region]:#x} bytes placed before it",
+                f"section {section.text_name} has sh_addralign 0, so it lands at the start of the {region} region, "
+                f"on top of {sizes[region]:#x} bytes placed before it",
                 section=section.text_name,
                 index=section.index,
             )
@@ -109,8 +108,7 @@ def lay_out(payload: ObjectFile, findings: Findings) -> Layout:
             findings.add(
                 rules.ALIGNMENT_BEYOND_PAGE,
                 f"section {section.text_name} wants an alignment of {alignment:#x}, but regions start at page "
-                "boundaries, so "
-                "its address need not be a multiple of that",
+                "boundaries, so its address need not be a multiple of that",
                 section=section.text_name,
                 index=section.index,
             )

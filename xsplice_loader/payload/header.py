@@ -84,9 +84,8 @@ def read_header(data: bytes, findings: Findings) -> Header | None:
     elif section_offset < len(data) and (len(data) - section_offset) // size < count:
         findings.add(
             rules.TABLE_TRUNCATED,
-            f"the section header table of {count} entries of {size} bytes at {section_offset:#x} runs past the "
-            "end of the "
-            f"file at {len(data):#x}",
+            f"the section header table of {count} entries of {size} bytes at {section_offset:#x} runs past the end "
+            f"of the file at {len(data):#x}",
         )
     if findings.errors_since(before):
         return None

@@ -54,8 +54,7 @@ def check_sections(data: bytes, sections: tuple[Section, ...], findings: Finding
                 findings.add(
                     rules.MISALIGNED_ADDRESS,
                     f"section {section.index} has address {section.address:#x}, which is not a multiple of its "
-                    "alignment "
-                    f"{section.alignment:#x}",
+                    f"alignment {section.alignment:#x}",
                     words={
                         "index": section.index,
                         "address": _c_hex(section.address),
@@ -118,8 +117,7 @@ def _check_extent(section: Section, file_size: int, findings: Findings) -> None:
         findings.add(
             rules.WILD_SIZE,
             f"section {section.index} at {section.offset:#x} claims {section.size:#x} bytes; the sum wraps, so "
-            "Xen's test "
-            "does not see that it lies outside the file",
+            "Xen's test does not see that it lies outside the file",
             index=section.index,
         )
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from xsplice_loader.results import Finding, LoadResult, PatchedFunction, Relocation
 
 Paint = Callable[[str, str], str]
-"""`paint(text, role)`: colours for a terminal. Roles are those of `ROLES`."""
-ROLES = ("accepted", "refused", "warning", "note", "quiet", "strong")
+"""`paint(text, role)`: colours for a terminal. Roles: accepted, refused, warning, note, quiet, strong."""
 
 SHOWN_FINDINGS = 20
 """Findings of one payload that are shown without -v."""
@@ -41,9 +40,8 @@ def load_report(
     """Yield the lines of the report. `verbosity`: -1 verdicts only, 0 ordinary, 1 everything."""
     if host.hypervisor.assumed:
         yield paint(
-            "assumed hypervisor: the build that these payloads name is not at hand, so its symbols are taken "
-            "to lie in Xen's "
-            "image, and build-ids and old bytes are not compared",
+            "assumed hypervisor: the build that these payloads name is not at hand, so its symbols are taken to "
+            "lie in Xen's image, and build-ids and old bytes are not compared",
             "warning",
         )
     for result, items in zip(results, relocations, strict=True):

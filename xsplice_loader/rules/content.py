@@ -151,9 +151,8 @@ TOO_FAR_TO_JUMP = _prepare(
 FUNCTIONS_NOT_LOADED = _prepare(
     "XSP127",
     ".livepatch.funcs has the flag SHF_ALLOC",
-    "Only sections with SHF_ALLOC are loaded and relocated; this one would be used through a NULL pointer or "
-    "with its raw "
-    "bytes.",
+    "Only sections with SHF_ALLOC are loaded and relocated; this one would be used through a NULL pointer or with "
+    "its raw bytes.",
     "spec/06 §4, spec/07 4",
     crash=True,
 )
@@ -212,8 +211,7 @@ NOTE_DANGLES = _prepare(
     "XSP144",
     "the notes have the flag SHF_ALLOC",
     "Xen keeps a pointer to the id. Of a section that is not loaded it points into the upload buffer, which is "
-    "freed at "
-    "the end of the upload.",
+    "freed at the end of the upload.",
     "spec/01 §14.5, hazards",
     severity="warning",
 )

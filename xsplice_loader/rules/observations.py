@@ -17,9 +17,8 @@ ASSUMED_HYPERVISOR = _warning(
 ASSUMED_SYMBOL = _warning(
     "XSP201",
     "every undefined symbol was found",
-    "The symbol is taken to lie somewhere in Xen's image, which is enough to prove that nothing overflows from "
-    "the payload "
-    "range, but not that the symbol exists.",
+    "The symbol is taken to lie somewhere in Xen's image, which is enough to prove that nothing overflows from the "
+    "payload range, but not that the symbol exists.",
     "contract 1.1",
 )
 ASSUMED_PROPERTY = _warning(
@@ -37,9 +36,8 @@ PLACED_BY_HAND = _warning(
 JUMP_WRAPS = _warning(
     "XSP204",
     "the trampoline's true displacement fits 32 bits",
-    "Xen's distance test leaves out the 5 bytes of the jump and the 4 of an ENDBR64 before it. At the edge a "
-    "jump passes "
-    "that does not fit, and leads 4 GiB astray.",
+    "Xen's distance test leaves out the 5 bytes of the jump and the 4 of an ENDBR64 before it. At the edge a jump "
+    "passes that does not fit, and leads 4 GiB astray.",
     "spec/07 7",
 )
 SHORT_NOP_ON_ENDBR64 = _warning(

@@ -177,9 +177,8 @@ UNFILLED_SYMBOL_SLOT = _relocation(
 MEANINGLESS_VALUE = _relocation(
     "XSP091",
     "a relocation's symbol has an address",
-    "A section without SHF_ALLOC, and in some releases an empty one, is given no address; its symbols keep "
-    "their raw value, "
-    "an offset near 0. A pointer made of it leads nowhere.",
+    "A section without SHF_ALLOC, and in some releases an empty one, is given no address; its symbols keep their "
+    "raw value, an offset near 0. A pointer made of it leads nowhere.",
     "spec/02 §1",
     severity="warning",
 )
