@@ -6,7 +6,14 @@ import re
 
 import pytest
 
-from xsplice_loader.memory.address_space import AddressSpace, Mapping, MappingError, MemoryFault, Permissions
+from xsplice_loader.memory.address_space import (
+    AddressSpace,
+    Mapping,
+    MappingError,
+    MemoryFault,
+    Permissions,
+    Protection,
+)
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, XenVmap
@@ -21,6 +28,7 @@ class Image:
     """Four pages of image; the last one's contents are not known."""
 
     image_start, image_end = IMAGE, IMAGE_END
+    protections = (Protection(IMAGE, IMAGE + PAGE, "r-x"), Protection(IMAGE + 2 * PAGE, IMAGE_END, "rw-"))
 
     def read(self, address: int, size: int) -> bytes | None:
         contents = bytes(index % 251 for index in range(3 * PAGE))
@@ -214,3 +222,22 @@ def test_strings_and_what_is_available(space: AddressSpace, mapping: Mapping) ->
     assert space.read_available(mapping.end - 4, 8) == b"open"
     assert space.read_available(mapping.end, 8) == b""
     assert space.read_string(IMAGE_END - PAGE) is None
+
+
+def test_the_image_is_written_under_its_pages_permissions(space: AddressSpace) -> None:
+    with fault(f"a write of 4 bytes at {IMAGE + 3:#018x}, into the pages"):
+        space.write(IMAGE + 3, b"\xcc" * 4)
+    space.overwrite(IMAGE + 3, b"\x03\xcc\xcc")
+    assert space.read(IMAGE + 2, 5) == b"\x02\x03\xcc\xcc\x06"
+    assert space.written == {IMAGE + 4: 0xCC, IMAGE + 5: 0xCC}
+    space.write(IMAGE_END - 8, b"known")
+    assert space.read(IMAGE_END - 8, 5) == b"known"
+    assert space.read(IMAGE_END - 8, 6) is None
+
+
+def test_a_gap_in_the_image_is_not_mapped(space: AddressSpace) -> None:
+    for start, size in ((IMAGE + PAGE, 1), (IMAGE + PAGE - 1, 2), (IMAGE + 2 * PAGE - 1, 2), (IMAGE, 3 * PAGE)):
+        with fault(f"a read of {size} bytes at {start:#018x}, where nothing is mapped"):
+            space.read(start, size)
+        with fault(f"a write of {size} bytes at {start:#018x}, where nothing is mapped"):
+            space.overwrite(start, bytes(size))

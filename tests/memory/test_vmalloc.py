@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from xsplice_loader.memory.address_space import AddressSpace
+from xsplice_loader.memory.address_space import AddressSpace, Protection
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, Vmap, XenVmap
@@ -31,6 +31,7 @@ DEFAULT = 0xFFFF82C000000000, 0xFFFF82C008000000
 
 class Image:
     image_start, image_end = IMAGE, IMAGE_END
+    protections = (Protection(IMAGE, IMAGE_END, "r-x"),)
 
     def read(self, address: int, size: int) -> bytes | None:
         return b"\x90" * size if address >= IMAGE and address + size <= IMAGE_END else None

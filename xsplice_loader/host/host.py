@@ -32,6 +32,7 @@ class _UnknownContents:
     def __init__(self, hypervisor: Hypervisor) -> None:
         self.image_start = hypervisor.image_start
         self.image_end = hypervisor.image_end
+        self.protections = hypervisor.protections
 
     def read(self, address: int, size: int) -> bytes | None:
         """Return nothing: whatever stands at an address of another build says nothing about this one."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from xsplice_loader.hypervisor.contents import FormError, HypervisorFileError, Pieces, read_contents
 from xsplice_loader.hypervisor.forms import read_form
 from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
-from xsplice_loader.memory.address_space import UPPER_HALF
-from xsplice_loader.releases import GIB, NEWEST, NEWEST_HIGH, Release, release
+from xsplice_loader.memory.address_space import UPPER_HALF, Permissions, Protection
+from xsplice_loader.releases import GIB, NEWEST, NEWEST_HIGH, PAGE_SIZE, Release, release
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,6 +122,26 @@ class Hypervisor:
             return None
         return self._pieces.read(address - self._xen_virt_start, size)
 
+    @property
+    def protections(self) -> tuple[Protection, ...]:
+        """What the image's pages may be used for once it runs; what it needed to start is unmapped by then."""
+        read_only_end = self._page_at(b"__2M_rodata_end", self.text_end)
+        text_end = min(self._page_at(b"__2M_text_end", self.text_end), read_only_end)
+        init_start = self._page_at(b"__init_begin", read_only_end)
+        init_end = self._page_at(b"__init_end", init_start)
+        edges = (self.image_start, text_end, read_only_end, max(init_start, read_only_end), init_end, self.image_end)
+        permissions: tuple[Permissions | None, ...] = ("r-x", "r--", "rw-", None, "rw-")
+        return tuple(
+            Protection(start, end, use)
+            for (start, end), use in zip(pairwise(edges), permissions, strict=True)
+            if use is not None and start < end
+        )
+
+    def _page_at(self, name: bytes, otherwise: int) -> int:
+        """Return the page boundary at or behind a symbol; the symbols that divide an image stand on boundaries."""
+        address = self.symbols.address_of(name)
+        return _rounded_up(address if address is not None else otherwise, PAGE_SIZE)
+
     def _with_arena(self, start: int, end: int) -> Hypervisor:
         areas = address_map(
             self.release,
@@ -209,7 +230,7 @@ def _ends_of_image(symbols: SymbolTable, own: Release, lacks: list[str]) -> tupl
         arena_start = _rounded_up(end, _TWO_MIB)
         return min(mapped_end or end, arena_start), arena_start
     if mapped_end is None:
-        mapped_end = _rounded_up(end, 4096)
+        mapped_end = _rounded_up(end, PAGE_SIZE)
         lacks.append(f"The symbol __2M_rwdata_end is missing: {mapped_end:#x} is taken, the page after _end.")
     return mapped_end, mapped_end
 

@@ -189,7 +189,7 @@ class _Alternatives:
         if not code:
             return
         if not self.table.sections.write_at(address, code):
-            self.xen.require_writable(address, len(code))
+            self.xen.memory.require_writable(address, len(code))
         text = self.table.sections.placement.regions[0]
         if not text.address <= address <= address + len(code) <= text.address + text.size:
             self.table.add(

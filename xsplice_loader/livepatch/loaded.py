@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xsplice_loader.memory.address_space import ADDRESS_MASK, MemoryFault
+from xsplice_loader.memory.address_space import ADDRESS_MASK
 from xsplice_loader.payload import text_of
 from xsplice_loader.rules import content as rules
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
-
-RODATA_END = b"__2M_rodata_end"
-"""Xen's text and read-only data end here, its writable data begins behind it."""
 
 
 class LoadedSections(NamedTuple):
@@ -90,30 +87,6 @@ class RunningXen(NamedTuple):
         if contents is None:
             raise UnknownContentsError(address & ADDRESS_MASK, size)
         return contents
-
-    def require_writable(self, address: int, size: int) -> None:
-        """Do nothing where Xen itself may write at `address`.
-
-        Raises:
-            MemoryFault: it may not, or nothing is mapped there.
-        """
-        end = address + size
-        for mapping in self.memory.mappings:
-            if mapping.start <= address and end <= mapping.end:
-                if all(
-                    "w" in part.permissions for part in mapping.protections if part.start < end and address < part.end
-                ):
-                    return
-                raise MemoryFault(address, f"a write of {size} bytes at {address:#018x}, which may not be written")
-        try:
-            self.memory.read(address, size)
-        except MemoryFault:
-            raise MemoryFault(address, f"a write of {size} bytes at {address:#018x}, where nothing is mapped") from None
-        read_only_end = self.address_of(RODATA_END)
-        if read_only_end is None or address < read_only_end:
-            raise MemoryFault(
-                address, f"a write of {size} bytes at {address:#018x}, in Xen's own text or read-only data"
-            )
 
 
 def symbolic(hypervisor: Hypervisor, address: int) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
 from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from xsplice_loader.memory.address_map import Area
 
@@ -53,6 +53,10 @@ class BootImage(Protocol):
     def image_end(self) -> int:
         """End of the mapped addresses."""
 
+    @property
+    def protections(self) -> Sequence[Protection]:
+        """What its pages may be used for, in ascending order; gaps are not mapped once it runs."""
+
     def read(self, address: int, size: int) -> bytes | None:
         """Return bytes, or None where they are not known."""
 
@@ -89,8 +93,11 @@ class AddressSpace:
     def __init__(self, image: BootImage, reserved: Sequence[Area] = ()) -> None:
         """Start with the image mapped; `reserved` are areas that Xen keeps mapped for purposes of its own."""
         self._image = image
+        self._protections = image.protections
         self._reserved = reserved
         self._mappings: list[Mapping] = []
+        self._written: dict[int, int] = {}
+        """The bytes of the image that were written since, by address."""
 
     def map_pages(self, start: int, mfns: Sequence[int], *, anywhere: bool = False) -> Mapping:
         """Map frames one after the other from `start` on, zeroed, readable and writable.
@@ -175,21 +182,63 @@ class AddressSpace:
         if mapping is not None:
             offset = address - mapping.start
             return mapping.contents[offset : offset + size].tobytes()
-        if self._image.image_start <= address and address + size <= self._image.image_end:
-            return self._image.read(address, size)
-        raise MemoryFault(address, f"a read of {size} bytes at {address:#018x}, where nothing is mapped")
+        if not self._is_in_image(address, size):
+            raise MemoryFault(address, f"a read of {size} bytes at {address:#018x}, where nothing is mapped")
+        contents = self._image.read(address, size)
+        return self._with_written(address, size, contents) if self._written else contents
 
     def write(self, address: int, contents: bytes) -> None:
         """Write bytes into pages that may be written.
 
         Raises:
-            MemoryFault: some byte is not mapped here, or may not be written.
+            MemoryFault: some byte is not mapped, or may not be written.
         """
-        self._require(address, len(contents), "w", "a write")
+        self.require_writable(address, len(contents))
+        self.overwrite(address, contents)
+
+    def overwrite(self, address: int, contents: bytes) -> None:
+        """Write bytes into pages, whatever they may be used for.
+
+        Raises:
+            MemoryFault: some byte is not mapped.
+        """
         mapping = self._mapping_of(address, len(contents))
         if mapping is not None:
             offset = address - mapping.start
             mapping.contents[offset : offset + len(contents)] = np.frombuffer(contents, np.uint8)
+        elif self._is_in_image(address, len(contents)):
+            self._written.update(enumerate(contents, address))
+        else:
+            self._fault(address, len(contents), "a write")
+
+    def require_writable(self, address: int, size: int) -> None:
+        """Do nothing where bytes may be written.
+
+        Raises:
+            MemoryFault: some byte is not mapped, or may not be written.
+        """
+        self._require(address, size, "w", "a write")
+
+    def protections_of(self, address: int, size: int) -> Sequence[Protection]:
+        """Return the runs of pages that the `size` bytes at `address` lie in.
+
+        Raises:
+            MemoryFault: some byte is not mapped.
+        """
+        mapping = self._mapping_of(address, size)
+        if mapping is None and not self._is_in_image(address, size):
+            self._fault(address, size, "an access")
+        runs = self._protections if mapping is None else mapping.protections
+        return [run for run in runs if run.start < address + size and address < run.end]
+
+    @property
+    def written(self) -> dict[int, int]:
+        """The bytes of the image that are not what they were when it started, by address."""
+        return {
+            address: byte
+            for address, byte in sorted(self._written.items())
+            if self._image.read(address, 1) != bytes([byte])
+        }
 
     def fetch(self, address: int, size: int) -> bytes | None:
         """Return `size` bytes of code at `address`, which must be executable.
@@ -197,22 +246,37 @@ class AddressSpace:
         Raises:
             MemoryFault: some byte is not mapped, or may not be executed.
         """
-        if self._mapping_of(address, size) is not None:
-            self._require(address, size, "x", "an instruction fetch")
+        self._require(address, size, "x", "an instruction fetch")
         return self.read(address, size)
 
     def _require(self, address: int, size: int, permission: str, access: str) -> None:
-        mapping = self._mapping_of(address, size)
-        if mapping is None:
-            raise MemoryFault(address, f"{access} of {size} bytes at {address:#018x}, where nothing is mapped")
-        for part in self._parts(mapping, address, size):
-            if permission not in part.permissions:
-                where = f"the pages {part.start:#018x}-{part.end:#018x}, which are {part.permissions}"
+        try:
+            runs = self.protections_of(address, size)
+        except MemoryFault:
+            self._fault(address, size, access)
+        for run in runs:
+            if permission not in run.permissions:
+                where = f"the pages {run.start:#018x}-{run.end:#018x}, which are {run.permissions}"
                 raise MemoryFault(address, f"{access} of {size} bytes at {address:#018x}, into {where}")
 
     @staticmethod
-    def _parts(mapping: Mapping, address: int, size: int) -> Iterator[Protection]:
-        return (part for part in mapping.protections if part.start < address + size and address < part.end)
+    def _fault(address: int, size: int, access: str) -> NoReturn:
+        raise MemoryFault(address, f"{access} of {size} bytes at {address:#018x}, where nothing is mapped") from None
+
+    def _is_in_image(self, address: int, size: int) -> bool:
+        """Tell whether all of the bytes are in mapped pages of the image."""
+        end = address + size
+        mapped = sum(max(min(run.end, end) - max(run.start, address), 0) for run in self._protections)
+        return mapped == size and self._image.image_start <= address and end <= self._image.image_end
+
+    def _with_written(self, address: int, size: int, contents: bytes | None) -> bytes | None:
+        found = {place - address: byte for place, byte in self._written.items() if address <= place < address + size}
+        if contents is None:
+            return bytes(map(found.__getitem__, range(size))) if len(found) == size else None
+        changed = bytearray(contents)
+        for offset, byte in found.items():
+            changed[offset] = byte
+        return bytes(changed)
 
     def _mapping_of(self, address: int, size: int) -> Mapping | None:
         index = bisect_right(self._mappings, address, key=_start_of) - 1
