@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from xsplice_loader.releases import Release
     from xsplice_loader.rules.rule import Rule
 
+PREFIX = "livepatch: "
+"""What the lines of the live-patch code begin with."""
 LOG_LINE = 1020
 """Bytes of one log line at most: Xen formats into 1024, of which a NUL and the log level's 3 are not seen."""
 
@@ -23,7 +25,10 @@ class Findings:
     def __init__(self, release: Release, name: str = "") -> None:
         """`name` is the payload's, which Xen puts before what it logs."""
         self.release = release
-        self._room = LOG_LINE - len(f"livepatch: {name}: ".encode("utf-8", "surrogateescape"))
+        raw_name = name.encode("utf-8", "surrogateescape")
+        self._shown_name = raw_name.decode(errors="backslashreplace")
+        self._room = LOG_LINE - len(f"{PREFIX}: ".encode()) - len(raw_name)
+        self._lines: list[str] = []
         self._all: list[Finding] = []
         self._first_error: Finding | None = None
 
@@ -54,8 +59,22 @@ class Findings:
             **details,
         )
         self._all.append(finding)
+        if finding.xen_message is not None:
+            lines = finding.xen_message.split("\n")
+            lines[rule.named_line] = f"{PREFIX}{self._shown_name}{rule.after_name}{lines[rule.named_line]}"
+            self.log(*lines)
         if self._first_error is None and finding.severity == "error":
             self._first_error = finding
+
+    def log(self, *lines: str) -> None:
+        """Note lines that Xen prints, unless it has stopped before."""
+        if self._first_error is None:
+            self._lines += lines
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All that Xen printed, as it stood on its console."""
+        return tuple(self._lines)
 
     def _logged(self, line: str) -> str:
         """Return as much of a line as Xen's buffer takes."""

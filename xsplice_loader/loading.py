@@ -384,6 +384,7 @@ class _Story:
             funcs=self.functions if _reached_functions(deciding, self.findings.release) else (),
             relocations=self.relocations,
             findings=tuple(self.findings),
+            log=self.findings.lines,
             image_bytes=image,
             trace=self.trace if self.was_placed else None,
             measure=self.measure if self.was_placed else None,

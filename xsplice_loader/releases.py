@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 Version = tuple[int, int, int]
+Permissions = Literal["r-x", "rw-", "r--", "rwx"]
+"""What pages may be used for."""
 
 PAGE_SIZE = 4096
 GIB = 1 << 30
@@ -57,9 +59,12 @@ def _numbers(text: str) -> Version:
 # The named sets of spec/01 and spec/06 §1 …
 SET_A = _since("empty sections are placed again; ENDBR64-aware trampolines", "4.14.5", "4.15.3", "4.16.1", "4.17.0")
 SET_B = _since("per-function state lives in Xen, not in the payload", "4.17.3", "4.18.1", "4.19.0")
+SET_C = _since("a payload's text counts as Xen's from its upload on", "4.17.4", "4.18.1", "4.19.0")
 SET_D = _since("build-id compared first; alternatives return errors", "4.18.4", "4.19.1", "4.20.0")
 SET_E = _since("bounds checks on .altinstructions", "4.17.4", "4.18.0")
 SYMBOL_ZERO = _since("relocations against symbol 0 are refused", "4.7.4", "4.8.2", "4.9.1", "4.10.0")
+RELAXED_TEXT = _since("text is made writable instead of clearing CR0.WP", "4.16.4", "4.17.1", "4.18.0")
+RELAXED_RODATA = _since("read-only data is made writable as well", "4.17.4", "4.18.2", "4.19.0")
 # … and the changes that came with a branch.
 IN_4_8 = _since("NOP patches, distance test, load and unload hooks", "4.8.0")
 IN_4_9 = _since("image starts 2 MiB into Xen's range", "4.9.0")
@@ -71,6 +76,7 @@ IN_4_14 = _since("function table v2, xen_depends, eight hooks, Xen 1 GiB lower",
 IN_4_16 = _since("a further feature word", "4.16.0")
 IN_4_17 = _since("the poison form of ENDBR64, payloads start at __2M_rwdata_end", "4.17.0")
 IN_4_18 = _since("further feature words", "4.18.0")
+IN_4_19 = _since("the tool takes whole verbs only, and --force", "4.19.0")
 IN_4_21 = _since("alternative calls in a table of their own, END entries among symbols", "4.21.0")
 IN_4_22 = _since("a further feature word", "4.22.0")
 # What the security fixes of a time added to each branch. 4.14.6, 4.17.7 and 4.20.3 were seen to have it and to have
@@ -145,8 +151,20 @@ class Release(NamedTuple):
     has_metadata: bool
     passes_note_errors: bool
     """A malformed note gives its own errno (ENODATA possible) instead of EINVAL, and may lack SHF_ALLOC."""
-    applied_flag_in_payload: bool
-    """The `applied` byte of a function table entry is believed."""
+    keeps_state_in_payload: bool
+    """What was saved of a function stands in its own table entry; after that, in memory of Xen's."""
+    marks_applied: bool
+    """Functions carry a mark whether they are patched; actions test that all carry the right one afterwards."""
+    saves_patch_offset: bool
+    """The table entry also says where in the function its saved bytes belong."""
+    write_access: tuple[Permissions, ...]
+    """Which pages of active code and read-only data Xen makes writable while it patches; `rwx`: all there are."""
+    text_active_from_load: bool
+    """A payload's bug frames and exception table count from its upload on; before: only while it is applied."""
+    has_expectations: bool
+    """Expected bytes, and with them the flag NODEPS and the eight hooks."""
+    shows_xen_depends: bool
+    """The debug key `x` shows what `.livepatch.xen_depends` says."""
     reapply_rule: Literal["always", "exactly one", "none or one", "none or one with content"]
     longest_nop: int
     prints_errors: bool
@@ -158,6 +176,11 @@ class Release(NamedTuple):
     """The payload range starts at `__2M_rwdata_end`; before: at `_end` rounded up to 2 MiB."""
     has_executable_fixmap: bool
     """FIXADDR_X_SIZE bytes at the top of Xen's range are kept off the payload range."""
+    tool_waits_in_dots: bool
+    """`xen-livepatch` as it spoke up to 4.8."""
+    tool_knows_prefixes: bool
+    """`xen-livepatch` takes the beginning of a verb for the verb."""
+    tool_knows_force: bool
     symbol_table_has_ends: bool
     """Xen's embedded symbol table holds END entries and a count of names (`spec/03 §7`)."""
 
@@ -217,7 +240,13 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "has_alternative_calls": (False, (IN_4_21, True)),
     "has_metadata": (False, (IN_4_14, True)),
     "passes_note_errors": (False, (SET_D, True)),
-    "applied_flag_in_payload": (True, (SET_B, False)),
+    "keeps_state_in_payload": (True, (SET_B, False)),
+    "marks_applied": (False, (IN_4_14, True)),
+    "saves_patch_offset": (False, (SET_A, True)),
+    "write_access": (("rwx",), (RELAXED_TEXT, ("r-x",)), (RELAXED_RODATA, ("r-x", "r--"))),
+    "text_active_from_load": (False, (SET_C, True)),
+    "has_expectations": (False, (IN_4_14, True)),
+    "shows_xen_depends": (False, (IN_4_14, True), (SET_D, False)),
     "reapply_rule": (
         "always",
         (IN_4_8, "exactly one"),
@@ -230,6 +259,9 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "image_offset": (0x100000, (IN_4_9, 0x200000)),
     "arena_starts_at_rwdata_end": (False, (IN_4_17, True)),
     "has_executable_fixmap": (False, (IN_4_14, True)),
+    "tool_waits_in_dots": (True, (IN_4_9, False)),
+    "tool_knows_prefixes": (True, (IN_4_19, False)),
+    "tool_knows_force": (False, (IN_4_19, True)),
     "symbol_table_has_ends": (False, (IN_4_21, True)),
 }
 

@@ -166,6 +166,8 @@ class LoadResult:
     funcs: tuple[PatchedFunction, ...] = ()
     relocations: RelocationTotals = NO_RELOCATIONS
     findings: tuple[Finding, ...] = ()
+    log: tuple[str, ...] = ()
+    """The lines that Xen prints on its console, as they stand there."""
     image_bytes: np.ndarray | None = None
     """The loaded memory from the text address, whole pages, as uint8; None unless accepted."""
     trace: LoadTrace | None = None

@@ -78,8 +78,8 @@ def site(result: LoadResult) -> bytes:
 
 
 @pytest.mark.parametrize(("release", "row"), recorded(of_exception_tables=False), ids=label)
-def test_as_recorded(release: str, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_against_record(release, row, monkeypatch)
+def test_as_recorded(release: str, row: Row) -> None:
+    check_against_record(release, row)
 
 
 # The bytes of NOPs are those of the table in spec/04 §2.2.

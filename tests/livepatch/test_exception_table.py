@@ -20,8 +20,8 @@ ENTRIES = st.lists(
 
 
 @pytest.mark.parametrize(("release", "row"), recorded(of_exception_tables=True), ids=label)
-def test_as_recorded(release: str, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_against_record(release, row, monkeypatch)
+def test_as_recorded(release: str, row: Row) -> None:
+    check_against_record(release, row)
 
 
 def packed(entries: list[tuple[int, int]]) -> bytes:

@@ -18,6 +18,7 @@ from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, XenVmap
 from xsplice_loader.memory.vmap.tree import TreeVmap
+from xsplice_loader.releases import Permissions
 
 PAGE = 4096
 IMAGE, IMAGE_END = 0xFFFF82D040200000, 0xFFFF82D040204000

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from xsplice_loader.hypervisor.contents import FormError, HypervisorFileError, Pieces, read_contents
 from xsplice_loader.hypervisor.forms import read_form
 from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
-from xsplice_loader.memory.address_space import UPPER_HALF, Permissions, Protection
-from xsplice_loader.releases import GIB, NEWEST, NEWEST_HIGH, PAGE_SIZE, Release, release
+from xsplice_loader.memory.address_space import UPPER_HALF, Protection
+from xsplice_loader.releases import GIB, NEWEST, NEWEST_HIGH, PAGE_SIZE, Permissions, Release, release
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

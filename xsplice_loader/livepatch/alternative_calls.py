@@ -35,9 +35,7 @@ DIRECT_CALL = b"\x2e\xe8"
 NO_TARGET = b"\x0f\x0b" * 3
 
 
-def apply_alternative_calls(
-    section: Section, sections: LoadedSections, xen: RunningXen, console: list[str], findings: Findings
-) -> None:
+def apply_alternative_calls(section: Section, sections: LoadedSections, xen: RunningXen, findings: Findings) -> None:
     """Test the table, a whole number of entries, and carry it out."""
     if not section.size:
         return
@@ -76,7 +74,7 @@ def apply_alternative_calls(
         return
     for index, site in _sites(section, sections):
         try:
-            _make_direct(index, site, sections, xen, console, findings)
+            _make_direct(index, site, sections, xen, findings)
         except MemoryFault as fault:
             _add(rules.WILD_ALTERNATIVE, index, f"leads to {fault}", findings)
         except UnknownContentsError as unknown:
@@ -96,9 +94,7 @@ def _sites(section: Section, sections: LoadedSections) -> Iterator[tuple[int, in
             yield index, (start + place + distance) & ADDRESS_MASK
 
 
-def _make_direct(
-    index: int, site: int, sections: LoadedSections, xen: RunningXen, console: list[str], findings: Findings
-) -> None:
+def _make_direct(index: int, site: int, sections: LoadedSections, xen: RunningXen, findings: Findings) -> None:
     call = xen.read(site, INDIRECT_SIZE)
     if not call.startswith(INDIRECT_CALL):
         _add(rules.NO_INDIRECT_CALL, index, f"the bytes {call.hex(' ')}, which are no call through a pointer", findings)
@@ -107,7 +103,7 @@ def _make_direct(
     if not target:
         sections.write_at(site, NO_TARGET)
         return
-    target = direct_target(target, site, SECTION, xen, console, findings)
+    target = direct_target(target, site, SECTION, xen, findings)
     displacement = target - (site + INDIRECT_SIZE)
     if wraps(displacement):
         _add(rules.BRANCH_WRAPS, index, f"a call whose displacement {displacement:#x} does not fit: it wraps", findings)

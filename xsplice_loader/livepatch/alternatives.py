@@ -44,8 +44,8 @@ _INDIRECT_FORMS = {CALL_OPCODE: INDIRECT_CALL, JUMP_OPCODE: INDIRECT_JUMP}
 _NO_TARGET = bytes.fromhex("0f0b0fffff")
 
 
-def apply_alternatives(table: AlternativesTable, xen: RunningXen, console: list[str]) -> None:
-    """Test a payload's table and carry it out, in Xen's order; what Xen prints meanwhile is added to `console`."""
+def apply_alternatives(table: AlternativesTable, xen: RunningXen) -> None:
+    """Test a payload's table and carry it out, in Xen's order."""
     if table.release.checks_alternatives_bounds:
         if not table.section.size:
             return
@@ -54,17 +54,16 @@ def apply_alternatives(table: AlternativesTable, xen: RunningXen, console: list[
         if table.findings.errors_since(before):
             return
     if table.is_readable():
-        console.append(f"alt table {table.address:016x} -> {table.address + table.section.size:016x}")
-        _Alternatives(table, xen, console).apply()
+        table.findings.log(f"alt table {table.address:016x} -> {table.address + table.section.size:016x}")
+        _Alternatives(table, xen).apply()
 
 
 class _Alternatives:
     """Carries out the entries of one table."""
 
-    def __init__(self, table: AlternativesTable, xen: RunningXen, console: list[str]) -> None:
+    def __init__(self, table: AlternativesTable, xen: RunningXen) -> None:
         self.table = table
         self.xen = xen
-        self.console = console
         self.release = table.release
 
     def apply(self) -> None:
@@ -174,9 +173,7 @@ class _Alternatives:
             return False
         target = pointer_of(branch, entry.site, self.xen)
         if target:
-            target = direct_target(
-                target, entry.site, self.table.section.text_name, self.xen, self.console, self.table.findings
-            )
+            target = direct_target(target, entry.site, self.table.section.text_name, self.xen, self.table.findings)
             self._set_displacement(entry, code, 1, target - (entry.site + JUMP_SIZE))
         else:
             code[:JUMP_SIZE] = _NO_TARGET

@@ -29,7 +29,7 @@ def pointer_of(branch: bytes, address: int, xen: RunningXen) -> int:
     return int.from_bytes(xen.read(address + INDIRECT_SIZE + displacement, 8), "little")
 
 
-def direct_target(target: int, site: int, section: str, xen: RunningXen, console: list[str], findings: Findings) -> int:
+def direct_target(target: int, site: int, section: str, xen: RunningXen, findings: Findings) -> int:
     """Return where a direct branch leads in place of the one at `site`: behind the ENDBR64 of builds that have it.
 
     A target without ENDBR64 is told on Xen's console.
@@ -50,7 +50,7 @@ def direct_target(target: int, site: int, section: str, xen: RunningXen, console
         return target + len(ENDBR64)
     if start == ENDBR64:
         return target + len(ENDBR64)
-    console.append(f"altcall {xen.symbolic(site)} dest {xen.symbolic(target)} has no endbr64")
+    findings.log(f"altcall {xen.symbolic(site)} dest {xen.symbolic(target)} has no endbr64")
     findings.add(
         rules.TARGET_WITHOUT_ENDBR64,
         f"the branch at {site:#018x} leads to {target:#018x}, which does not start with ENDBR64",

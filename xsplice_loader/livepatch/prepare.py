@@ -47,8 +47,6 @@ class Prepared(NamedTuple):
     build_id: bytes | None
     depends: bytes | None
     xen_depends: bytes | None
-    console: tuple[str, ...]
-    """Lines that Xen prints meanwhile without the prefix of the live-patch code."""
 
 
 def prepare(
@@ -75,13 +73,12 @@ def prepare(
     xen_depends = None
     if findings.release.xen_build_id_check == "late":
         xen_depends = _read_note(sections, XEN_DEPENDS, rules.XEN_DEPENDS_LATE_MALFORMED, findings)
-    console: list[str] = []
     if any(section.name in TABLES for section in sections.payload.sections):
         # Few payloads have tables, and what carries them out takes longer to import than most payloads to load.
         from xsplice_loader.livepatch.tables import prepare_tables  # noqa: PLC0415
 
-        console = prepare_tables(sections, xen, findings)
-    return Prepared(entries, new_addresses, build_id, depends, xen_depends, tuple(console))
+        prepare_tables(sections, xen, findings)
+    return Prepared(entries, new_addresses, build_id, depends, xen_depends)
 
 
 def check_xen_build_id_late(

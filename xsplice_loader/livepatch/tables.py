@@ -20,25 +20,23 @@ BUG_FRAMES = tuple(f".bug_frames.{kind}" for kind in range(4))
 EXCEPTION_TABLE = ".ex_table"
 
 
-def prepare_tables(sections: LoadedSections, xen: RunningXen, findings: Findings) -> list[str]:
-    """Test and carry out the tables that Xen works on while loading; return what it prints on the console."""
-    console: list[str] = []
+def prepare_tables(sections: LoadedSections, xen: RunningXen, findings: Findings) -> None:
+    """Test and carry out the tables that Xen works on while loading."""
     release = findings.release
     for name in BUG_FRAMES:
         _whole_table(sections, name, BUG_FRAME_SIZE, findings)
     table = _whole_table(sections, alternatives_table.SECTION, release.alternatives_entry_size, findings)
     if table is not None:
-        apply_alternatives(alternatives_table.AlternativesTable(table, sections, findings), xen, console)
+        apply_alternatives(alternatives_table.AlternativesTable(table, sections, findings), xen)
     if release.has_alternative_calls:
         table = _whole_table(sections, alternative_calls.SECTION, alternative_calls.ENTRY_SIZE, findings)
         if table is not None:
-            alternative_calls.apply_alternative_calls(table, sections, xen, console, findings)
+            alternative_calls.apply_alternative_calls(table, sections, xen, findings)
     table = _whole_table(sections, EXCEPTION_TABLE, exception_table.ENTRY_SIZE, findings)
     if table is not None:
         _prepare_exception_table(table, sections, findings)
     if release.has_metadata:
         _check_metadata(sections, findings)
-    return console
 
 
 def _whole_table(sections: LoadedSections, name: str, entry_size: int, findings: Findings) -> Section | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
-from xsplice_loader.releases import PAGE_SIZE
+from xsplice_loader.releases import PAGE_SIZE, Permissions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,6 @@ ADDRESS_MASK = ADDRESS_LIMIT - 1
 UPPER_HALF = 0xFFFF_8000_0000_0000
 """The lowest canonical address of the upper half, where a hypervisor lives."""
 
-Permissions = Literal["r-x", "rw-", "r--", "rwx"]
 PAGE_HYPERVISOR: Permissions = "rw-"
 """What freshly mapped pages may be used for, until `modify_mappings` says otherwise."""
 _start_of = attrgetter("start")

@@ -49,7 +49,11 @@ class Rule(NamedTuple):
     errno: str | None = None
     """The errno's name; None: Xen goes on, or does not survive."""
     words: str | None = None
-    """What Xen logs after `livepatch: NAME: `, as a format; None: it refuses in silence."""
+    """What Xen logs after `livepatch: NAME: `, as a format, line by line; None: it refuses in silence."""
+    after_name: str = ": "
+    """What Xen puts between the payload's name and those words."""
+    named_line: int = 0
+    """Which line of the words begins with `livepatch: NAME`; the others are printed as they are."""
     crash: bool = False
     severity: Severity = "error"
     switch: str | None = None

@@ -20,6 +20,7 @@ ALTERNATIVES_WITHOUT_TEXT = _table(
     "spec/01 14.7.3",
     errno="EINVAL",
     words="Alternatives provided, but no .text",
+    after_name=" ",
     switch="checks_alternatives_bounds",
 )
 ALTERNATIVES_WITHOUT_REPLACEMENTS = _table(
@@ -29,6 +30,7 @@ ALTERNATIVES_WITHOUT_REPLACEMENTS = _table(
     "spec/01 14.7.4",
     errno="EINVAL",
     words=".altinstructions provided, but no .altinstr_replacement",
+    after_name=" ",
     switch="checks_alternatives_bounds",
 )
 SITE_OUTSIDE_TEXT = _table(
@@ -38,6 +40,7 @@ SITE_OUTSIDE_TEXT = _table(
     "spec/01 14.7.5",
     errno="EINVAL",
     words="Alternative orig {address:016x}+{size} outside payload text {start:016x}+{length}",
+    after_name=" ",
     switch="checks_alternatives_bounds",
 )
 REPLACEMENT_OUTSIDE_SECTION = _table(
@@ -47,6 +50,7 @@ REPLACEMENT_OUTSIDE_SECTION = _table(
     "spec/01 14.7.6",
     errno="EINVAL",
     words="Alternative repl {address:016x}+{size} outside .altinstr_replacement {start:016x}+{length}",
+    after_name=" ",
     switch="checks_alternatives_bounds",
 )
 REPLACEMENT_TOO_LONG = _table(
@@ -57,6 +61,8 @@ REPLACEMENT_TOO_LONG = _table(
     errno="ENOSPC",
     words="Alt for {site:016x}, replacement size {size} larger than origin {limit}\n"
     "applying alternatives failed: {code}",
+    after_name=" ",
+    named_line=1,
     switch="alternatives_return_errors",
 )
 SITE_TOO_LONG = _table(
@@ -66,6 +72,8 @@ SITE_TOO_LONG = _table(
     "spec/01 14.7.7, spec/04 §5.1",
     errno="ENOSPC",
     words="Alt for {site:016x}, origin size {size} bigger than buffer {limit}\napplying alternatives failed: {code}",
+    after_name=" ",
+    named_line=1,
     switch="alternatives_return_errors",
 )
 FEATURE_OUT_OF_RANGE = _table(
@@ -77,6 +85,8 @@ FEATURE_OUT_OF_RANGE = _table(
     errno="ERANGE",
     words="Alt for {site:016x}, feature {size} outside of featureset range {limit}\n"
     "applying alternatives failed: {code}",
+    after_name=" ",
+    named_line=1,
     switch="alternatives_return_errors",
 )
 ALTERNATIVES_BUG = _table(

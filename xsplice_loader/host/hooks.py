@@ -1,0 +1,42 @@
+"""Hooks: functions of a payload that Xen calls around an action (`spec/04 §4`).
+
+They are code, so what they do cannot be known without running them. Who runs them is not decided here: without a
+runner a hook is listed and taken to return 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from xsplice_loader.loading import HostState
+
+
+class HookCall(NamedTuple):
+    """One call of one hook."""
+
+    payload: str
+    """The payload's name."""
+    section: str
+    """The section that named the hook, for example `.livepatch.hooks.preapply`."""
+    address: int
+
+
+class HookOutcome(NamedTuple):
+    """What came of it."""
+
+    value: int = 0
+    """What it returned, as a signed 32-bit number; nobody looks at it where the hook returns nothing."""
+    console: tuple[str, ...] = ()
+    """Lines that it printed on Xen's console."""
+    warning: str | None = None
+    """A clause that says why the hook was not finished, so that it is taken to have returned 0."""
+    crash: str | None = None
+    """A clause that says why the machine would not have survived it."""
+
+
+class HookRunner(Protocol):
+    """Runs hooks in the memory of a host, where they may leave their marks."""
+
+    def __call__(self, host: HostState, call: HookCall) -> HookOutcome:
+        """Run one hook to its end, or as far as it can be followed."""
