@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
-from xsplice_loader.memory.address_space import (
-    AddressSpace,
-    Mapping,
-    MappingError,
-    MemoryFault,
-    Permissions,
-    Protection,
-)
+from xsplice_loader.memory.address_space import AddressSpace, Mapping, MappingError, MemoryFault, Protection
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, XenVmap
 from xsplice_loader.memory.vmap.tree import TreeVmap
-from xsplice_loader.releases import Permissions
+
+if TYPE_CHECKING:
+    from xsplice_loader.releases import Permissions
 
 PAGE = 4096
 IMAGE, IMAGE_END = 0xFFFF82D040200000, 0xFFFF82D040204000
