@@ -12,13 +12,16 @@ import os
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from xsplice_loader.findings import Findings
+from xsplice_loader.livepatch.function_states import FunctionState, PayloadStatus
 from xsplice_loader.livepatch.functions import FunctionEntry, patched_functions
+from xsplice_loader.livepatch.hooks import Hooks
 from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen, symbolic
+from xsplice_loader.livepatch.metadata import metadata_of
 from xsplice_loader.livepatch.prepare import Prepared, check_xen_build_id_late, prepare, read_ids
 from xsplice_loader.livepatch.processor import Processor
 from xsplice_loader.livepatch.sections import (
@@ -32,6 +35,7 @@ from xsplice_loader.memory.address_space import UPPER_HALF, AddressSpace, Mappin
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
 from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
 from xsplice_loader.payload import ObjectFile, read, text_of
+from xsplice_loader.payload.elf import SHN_UNDEF
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from xsplice_loader.hypervisor import Hypervisor
+    from xsplice_loader.livepatch.live_functions import LiveTable
+    from xsplice_loader.livepatch.metadata import Metadata
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.placement import Layout
     from xsplice_loader.relocation.resolution import ResolvedSymbols
@@ -57,8 +63,9 @@ MAX_HINTS = 8
 """Unknown names for which similar ones are looked for; each costs a walk over Xen's whole table."""
 
 
-class LoadedPayload(NamedTuple):
-    """A payload in state CHECKED, as later uploads and actions see it."""
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedPayload:
+    """A loaded payload, as later uploads and actions see it."""
 
     name: str
     payload: ObjectFile
@@ -73,6 +80,22 @@ class LoadedPayload(NamedTuple):
     xen_depends: bytes | None
     mapping: Mapping
     may_be_reapplied: bool
+    """It has no variables that its code may have changed."""
+    table: LiveTable
+    hooks: Hooks
+    metadata: Metadata
+    status: PayloadStatus
+
+    @property
+    def shown_name(self) -> str:
+        """The name as text."""
+        return text_of(os.fsencode(self.name))
+
+    def links_into(self, mapping: Mapping) -> bool:
+        """Tell whether it refers to symbols that lie in the pages of another payload."""
+        undefined = self.payload.symbols.table["section"] == SHN_UNDEF
+        addresses = self.resolved.values[undefined]
+        return bool(((addresses >= np.uint64(mapping.start)) & (addresses < np.uint64(mapping.end))).any())
 
 
 @dataclass(slots=True, eq=False)
@@ -97,11 +120,28 @@ class HostState:
     """What is wrong with the design that finds addresses, a sentence each."""
     payloads: list[LoadedPayload] = field(default_factory=list)
     """In the order of their uploads."""
+    applied: list[LoadedPayload] = field(default_factory=list)
+    """Those that are applied, in that order."""
+    patched: dict[int, None] = field(default_factory=dict)
+    """The old addresses of all functions that were ever patched, in that order."""
 
     @property
     def memory(self) -> AddressSpace:
         """The host's mapped memory."""
         return self.virtual.space
+
+    def payload_named(self, name: str) -> LoadedPayload | None:
+        """Return the loaded payload of a name."""
+        return next((loaded for loaded in self.payloads if loaded.name == name), None)
+
+    def is_active(self, loaded: LoadedPayload) -> bool:
+        """Tell whether a payload's code counts as Xen's (`spec/04 §6.3`)."""
+        return self.release.text_active_from_load or loaded.status.is_applied
+
+    def unload(self, loaded: LoadedPayload) -> None:
+        """Forget a payload and give its memory back."""
+        self.payloads.remove(loaded)
+        self.virtual.vfree(loaded.mapping)
 
     def address_of(self, name: bytes) -> int | None:
         """Look a symbol up as Xen does: in its own table first, then in the loaded payloads (`spec/03 §1`)."""
@@ -191,6 +231,10 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
             _xen_depends(prepared, payload),
             mapping,
             may_be_reapplied(layout, host.release),
+            prepared.table,
+            Hooks(payload, placement, host.release),
+            metadata_of(payload, placement, host.release),
+            PayloadStatus(functions=(FunctionState(),) * prepared.table.entries),
         )
     )
     return story.end(image)

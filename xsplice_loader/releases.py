@@ -157,8 +157,10 @@ class Release(NamedTuple):
     """Functions carry a mark whether they are patched; actions test that all carry the right one afterwards."""
     saves_patch_offset: bool
     """The table entry also says where in the function its saved bytes belong."""
-    write_access: tuple[Permissions, ...]
-    """Which pages of active code and read-only data Xen makes writable while it patches; `rwx`: all there are."""
+    clears_write_protection: bool
+    """While it patches, Xen may write to all that is mapped."""
+    relaxed_pages: tuple[Permissions, ...]
+    """Which pages of its own and of active payloads Xen makes writable while it patches."""
     text_active_from_load: bool
     """A payload's bug frames and exception table count from its upload on; before: only while it is applied."""
     has_expectations: bool
@@ -243,7 +245,8 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "keeps_state_in_payload": (True, (SET_B, False)),
     "marks_applied": (False, (IN_4_14, True)),
     "saves_patch_offset": (False, (SET_A, True)),
-    "write_access": (("rwx",), (RELAXED_TEXT, ("r-x",)), (RELAXED_RODATA, ("r-x", "r--"))),
+    "clears_write_protection": (True, (RELAXED_TEXT, False)),
+    "relaxed_pages": ((), (RELAXED_TEXT, ("r-x",)), (RELAXED_RODATA, ("r-x", "r--"))),
     "text_active_from_load": (False, (SET_C, True)),
     "has_expectations": (False, (IN_4_14, True)),
     "shows_xen_depends": (False, (IN_4_14, True), (SET_D, False)),

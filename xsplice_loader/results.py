@@ -74,6 +74,64 @@ class Finding:
     hint: str | None = None
 
 
+Verb = Literal["apply", "revert", "replace", "unload"]
+
+
+class ActionError(Exception):
+    """An action was not carried out; `errno` is what Xen returned (None for a crash)."""
+
+    def __init__(self, message: str, errno: int | None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class ActionResult(NamedTuple):
+    """One action on a loaded payload."""
+
+    verb: Verb
+    name: str
+    rc: int | None
+    """What the hypercall returned: 0, a negative errno, or what a hook returned; None: the machine died."""
+    crash: str | None = None
+    """The rule that says why the machine would not have survived."""
+    payload_rc: int | None = None
+    """What the payload's status holds afterwards; None where there is no such payload."""
+    is_applied: bool = False
+    """Whether the payload is applied afterwards."""
+    log: tuple[str, ...] = ()
+    """The lines that Xen prints on its console, as they stand there."""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the payload is now in the state that was asked for."""
+        return self.rc == 0 and not self.payload_rc and self.is_applied is (self.verb in ("apply", "replace"))
+
+    def raise_for_rc(self) -> None:
+        """Do nothing if the action was carried out.
+
+        Raises:
+            ActionError: it was not.
+        """
+        if not self.succeeded:
+            rc = self.rc or self.payload_rc or 0
+            errors = (finding.message for finding in self.findings if finding.severity == "error")
+            raise ActionError(
+                next(errors, f"{self.verb} {self.name}: {rc}"), -rc if rc < 0 and self.crash is None else None
+            )
+
+
+class ListedPayload(NamedTuple):
+    """A loaded payload, as a list of them tells."""
+
+    name: str
+    state: Literal["CHECKED", "APPLIED"]
+    rc: int
+    """What came of the last action: 0, a negative errno, or what a hook returned."""
+    metadata: tuple[str, ...]
+    """What it says of itself."""
+
+
 class Region(NamedTuple):
     """One of the three parts of a loaded payload; an empty one has the address of the next."""
 

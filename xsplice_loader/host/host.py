@@ -12,14 +12,16 @@ from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import bitmap_pages
 from xsplice_loader.releases import release as release_named
+from xsplice_loader.results import ListedPayload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from xsplice_loader.host.hooks import HookRunner
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.vmap import VmapCallback
-    from xsplice_loader.results import LoadResult
+    from xsplice_loader.results import ActionResult, LoadResult, Verb
 
 
 MAPPABLE = frozenset({"xen", "vmap", "payload arena"})
@@ -54,6 +56,7 @@ class Host:
         max_size: int = MAX_SIZE,
         nops: NopTable = "p6",
         cpu_features: Iterable[int] = (),
+        hook_runner: HookRunner | None = None,
     ) -> None:
         """Start a host that runs `hypervisor`.
 
@@ -67,6 +70,7 @@ class Host:
             nops: the NOP instructions of the simulated processor.
             cpu_features: numbers `word * 32 + bit` of the features that the simulated processor has, beside the one
                 that every processor has.
+            hook_runner: runs payloads' hooks; without one they are taken to return 0.
 
         Raises:
             UnknownVmapError: `vmap` is a name that nothing goes by.
@@ -75,6 +79,7 @@ class Host:
         if arena is not None:
             hypervisor = hypervisor.with_arena(*arena)
         self.hypervisor = hypervisor
+        self.hook_runner = hook_runner
         self.design = design_of(vmap, place)
         self.state = HostState(
             hypervisor=hypervisor,
@@ -114,6 +119,44 @@ class Host:
     def upload(self, name: str, data: bytes, *, file: str | None = None) -> LoadResult:
         """Upload a payload under `name`; one that is refused leaves the host as it was."""
         return load_payload(data, self.state, name=name, file=file if file is not None else name)
+
+    def apply(self, name: str, *, nodeps: bool = False) -> ActionResult:
+        """Apply a payload: patch the functions that it replaces.
+
+        Args:
+            name: the name that it was uploaded under.
+            nodeps: do not compare what it depends on with what it comes to stand on (4.14 and later).
+        """
+        return self._act("apply", name, nodeps=nodeps)
+
+    def revert(self, name: str) -> ActionResult:
+        """Revert the payload that was applied last: restore the functions."""
+        return self._act("revert", name)
+
+    def replace(self, name: str) -> ActionResult:
+        """Revert all applied payloads and apply this one, in one go."""
+        return self._act("replace", name)
+
+    def unload(self, name: str) -> ActionResult:
+        """Remove a payload that is not applied."""
+        return self._act("unload", name)
+
+    def _act(self, verb: Verb, name: str, *, nodeps: bool = False) -> ActionResult:
+        from xsplice_loader.host.actions import act  # noqa: PLC0415 - most commands upload only
+
+        return act(self.state, verb, name, nodeps=nodeps, runner=self.hook_runner)
+
+    def list(self) -> list[ListedPayload]:
+        """Return the loaded payloads and their states, in the order of their uploads."""
+        return [
+            ListedPayload(
+                loaded.shown_name,
+                "APPLIED" if loaded.status.is_applied else "CHECKED",
+                loaded.status.rc,
+                tuple(loaded.metadata.strings(self.state.memory)),
+            )
+            for loaded in self.state.payloads
+        ]
 
     @property
     def arena(self) -> ArenaMap:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.livepatch import functions
+from xsplice_loader.livepatch.live_functions import NO_FUNCTIONS, LiveTable
 from xsplice_loader.livepatch.loaded import has_whole_entries
 from xsplice_loader.livepatch.notes import NOTE_HEADER, parse_build_id
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
@@ -42,6 +43,8 @@ class Prepared(NamedTuple):
     """What a payload turned out to be."""
 
     entries: tuple[FunctionEntry, ...]
+    table: LiveTable
+    """The table of functions in memory."""
     new_addresses: frozenset[int] | None
     """Where the new functions begin; None where the table could not be read."""
     build_id: bytes | None
@@ -78,7 +81,14 @@ def prepare(
         from xsplice_loader.livepatch.tables import prepare_tables  # noqa: PLC0415
 
         prepare_tables(sections, xen, findings)
-    return Prepared(entries, new_addresses, build_id, depends, xen_depends)
+    return Prepared(
+        entries,
+        _live_table(sections, findings.release.function_entry_size),
+        new_addresses,
+        build_id,
+        depends,
+        xen_depends,
+    )
 
 
 def check_xen_build_id_late(
@@ -135,6 +145,14 @@ def _prepare_functions(
     entries = reader.read(writable, refused)
     sections.write(section, writable)
     return entries, None if refused else frozenset(reader.new_addresses)
+
+
+def _live_table(sections: LoadedSections, entry_size: int) -> LiveTable:
+    section = sections.payload.section_named(functions.SECTION)
+    address = sections.placement.addresses.get(section.index) if section is not None else None
+    if section is None or address is None:
+        return NO_FUNCTIONS
+    return LiveTable(address, section.size // entry_size)
 
 
 def _check_hooks(payload: ObjectFile, findings: Findings) -> None:

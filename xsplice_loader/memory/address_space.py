@@ -7,6 +7,7 @@ the pages and are tested on every access (`spec/02 §5`).
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
@@ -15,7 +16,7 @@ import numpy as np
 from xsplice_loader.releases import PAGE_SIZE, Permissions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from xsplice_loader.memory.address_map import Area
 
@@ -86,6 +87,15 @@ class Mapping:
         return self.start + len(self.mfns) * PAGE_SIZE
 
 
+class _Overwritten(NamedTuple):
+    """What was there before a write: the bytes of a mapping, or those bytes of the image that were written before."""
+
+    address: int
+    size: int
+    before: bytes | None
+    written: dict[int, int]
+
+
 class AddressSpace:
     """The mapped memory of one simulated host."""
 
@@ -97,6 +107,7 @@ class AddressSpace:
         self._mappings: list[Mapping] = []
         self._written: dict[int, int] = {}
         """The bytes of the image that were written since, by address."""
+        self._journal: list[_Overwritten] | None = None
 
     def map_pages(self, start: int, mfns: Sequence[int], *, anywhere: bool = False) -> Mapping:
         """Map frames one after the other from `start` on, zeroed, readable and writable.
@@ -202,13 +213,39 @@ class AddressSpace:
             MemoryFault: some byte is not mapped.
         """
         mapping = self._mapping_of(address, len(contents))
+        if mapping is None and not self._is_in_image(address, len(contents)):
+            self._fault(address, len(contents), "a write")
+        if self._journal is not None:
+            before = None if mapping is None else self.read(address, len(contents))
+            self._journal.append(_Overwritten(address, len(contents), before, self._written_at(address, len(contents))))
         if mapping is not None:
             offset = address - mapping.start
             mapping.contents[offset : offset + len(contents)] = np.frombuffer(contents, np.uint8)
-        elif self._is_in_image(address, len(contents)):
-            self._written.update(enumerate(contents, address))
         else:
-            self._fault(address, len(contents), "a write")
+            self._written.update(enumerate(contents, address))
+
+    def forget(self, address: int, size: int) -> None:
+        """Take back what was written to bytes of the image."""
+        for place in self._written_at(address, size):
+            del self._written[place]
+
+    @contextmanager
+    def tentative(self) -> Iterator[Callable[[], None]]:
+        """Keep a record of writes meanwhile; calling what this yields takes all of them back."""
+        self._journal = []
+        try:
+            yield self._take_back
+        finally:
+            self._journal = None
+
+    def _take_back(self) -> None:
+        journal, self._journal = self._journal or [], None
+        for address, size, before, written in reversed(journal):
+            if before is not None:
+                self.overwrite(address, before)
+            else:
+                self.forget(address, size)
+                self._written.update(written)
 
     def require_writable(self, address: int, size: int) -> None:
         """Do nothing where bytes may be written.
@@ -268,13 +305,17 @@ class AddressSpace:
         mapped = sum(max(min(run.end, end) - max(run.start, address), 0) for run in self._protections)
         return mapped == size and self._image.image_start <= address and end <= self._image.image_end
 
+    def _written_at(self, address: int, size: int) -> dict[int, int]:
+        end = address + size
+        return {place: byte for place, byte in self._written.items() if address <= place < end}
+
     def _with_written(self, address: int, size: int, contents: bytes | None) -> bytes | None:
-        found = {place - address: byte for place, byte in self._written.items() if address <= place < address + size}
+        written = self._written_at(address, size)
         if contents is None:
-            return bytes(map(found.__getitem__, range(size))) if len(found) == size else None
+            return bytes(written[place] for place in range(address, address + size)) if len(written) == size else None
         changed = bytearray(contents)
-        for offset, byte in found.items():
-            changed[offset] = byte
+        for place, byte in written.items():
+            changed[place - address] = byte
         return bytes(changed)
 
     def _mapping_of(self, address: int, size: int) -> Mapping | None:

@@ -23,7 +23,9 @@ Stage = Literal[
 
 ERRNOS = {
     "ENOENT": 2,
+    "EAGAIN": 11,
     "ENOMEM": 12,
+    "EBUSY": 16,
     "EEXIST": 17,
     "EINVAL": 22,
     "ENOSPC": 28,
@@ -32,7 +34,7 @@ ERRNOS = {
     "EOVERFLOW": 75,
     "EOPNOTSUPP": 95,
 }
-"""The error numbers that an upload can give, in Xen's ABI, whatever this machine's own are (`spec/01`)."""
+"""The error numbers that Xen itself gives, in Xen's ABI, whatever this machine's own are (`spec/01`)."""
 ERRNO_NAMES = {number: name for name, number in ERRNOS.items()}
 
 

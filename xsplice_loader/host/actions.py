@@ -1,0 +1,257 @@
+"""What Xen does with a loaded payload when it is asked to: apply, revert, replace, unload (`spec/04 §6`).
+
+An action has two parts. What the hypercall tests at once decides what it returns; the work itself is done later, with
+all processors standing still, and leaves its result in the payload's status. Here the second part follows on the first
+without a pause. Where the machine would die, all is put back as it was, and the result says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xsplice_loader.host import oversights
+from xsplice_loader.host.context import Context
+from xsplice_loader.host.oversights import EAGAIN
+from xsplice_loader.host.transcript import MachineDiedError, Transcript
+from xsplice_loader.host.work import APPLYING, REVERTING, Direction, Work
+from xsplice_loader.livepatch import hooks
+from xsplice_loader.livepatch.expectations import disappointments
+from xsplice_loader.livepatch.live_functions import shown_name
+from xsplice_loader.results import ActionResult
+from xsplice_loader.rules import actions as rules
+from xsplice_loader.rules.rule import ERRNOS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xsplice_loader.host.hooks import HookRunner
+    from xsplice_loader.loading import HostState, LoadedPayload
+    from xsplice_loader.results import Verb
+
+EINVAL = -ERRNOS["EINVAL"]
+
+
+def act(
+    host: HostState, verb: Verb, name: str, *, nodeps: bool = False, runner: HookRunner | None = None
+) -> ActionResult:
+    """Carry out an action on the payload called `name`, as the hypercall does."""
+    rc: int | None = None
+    transcript = Transcript(host.release, name)
+    payload = host.payload_named(name)
+    if payload is None:
+        rc = transcript.add(rules.UNKNOWN_PAYLOAD, f"no payload called {transcript.shown_name} is loaded")
+        return ActionResult(verb, transcript.shown_name, rc, findings=tuple(transcript.findings))
+    before = [(loaded, loaded.status.copy()) for loaded in host.payloads]
+    applied = list(host.applied)
+    crash = None
+    with host.memory.tentative() as take_back:
+        try:
+            rc = _Action(host, payload, transcript, runner, nodeps=nodeps).verbs[verb]()
+        except MachineDiedError as death:
+            take_back()
+            host.applied[:] = applied
+            for loaded, earlier in before:
+                loaded.status.take(earlier)
+            crash = death.rule.id
+    status = payload.status if payload in host.payloads else None
+    return ActionResult(
+        verb,
+        transcript.shown_name,
+        rc,
+        crash,
+        None if status is None else status.rc,
+        status is not None and status.is_applied,
+        tuple(transcript.lines),
+        tuple(transcript.findings),
+    )
+
+
+class _Action:
+    """One action on one payload."""
+
+    def __init__(
+        self,
+        host: HostState,
+        payload: LoadedPayload,
+        transcript: Transcript,
+        runner: HookRunner | None,
+        *,
+        nodeps: bool,
+    ) -> None:
+        self.host = host
+        self.payload = payload
+        self.transcript = transcript
+        self.context = Context(host, transcript, runner)
+        self.work = Work(self.context)
+        self.nodeps = nodeps
+        self.verbs: dict[Verb, Callable[[], int]] = {
+            "apply": self.apply,
+            "revert": self.revert,
+            "replace": self.replace,
+            "unload": self.unload,
+        }
+
+    def unload(self) -> int:
+        """Remove a payload that is not applied."""
+        if self.payload.status.is_applied:
+            return self.transcript.add(rules.UNLOAD_APPLIED, "the payload is applied; revert it first")
+        oversights.warn_of_users(self.context, self.payload)
+        self.host.unload(self.payload)
+        return 0
+
+    def revert(self) -> int:
+        """Take an applied payload off the top."""
+        if not self.payload.status.is_applied:
+            return 0
+        top = self.host.applied[-1]
+        if top is not self.payload:
+            return self.transcript.add(
+                rules.NOT_ON_TOP,
+                f"{top.shown_name} was applied after it and has to be reverted first",
+                words={"top": top.shown_name},
+            )
+        return self._ask_before(REVERTING) or self._finish("REVERT", self._revert)
+
+    def apply(self) -> int:
+        """Put a payload on top."""
+        status = self.payload.status
+        if status.is_applied:
+            return 0
+        if status.was_reverted and not self.payload.may_be_reapplied:
+            status.rc = self.transcript.add(
+                rules.USED_DATA,
+                "the payload has variables, was applied once and reverted; unload it and upload it again",
+            )
+            return 0
+        rc = 0 if self.nodeps and self.host.release.has_expectations else self._check_what_it_stands_on()
+        rc = rc or self._check_expectations()
+        return rc or self._ask_before(APPLYING) or self._finish("APPLY", self._apply)
+
+    def replace(self) -> int:
+        """Put a payload in the place of all that are applied."""
+        if self.payload.status.is_applied:
+            return 0
+        rc = self._check_xen() or self._refuse_vetoing_hooks()
+        return rc or self._finish("REPLACE", self._replace)
+
+    def _finish(self, what: str, work: Callable[[], int]) -> int:
+        """Do the work and note its result; the hypercall itself has long returned 0."""
+        self.payload.status.rc = EAGAIN
+        self.payload.status.rc = rc = work()
+        self.transcript.say(f"{self.payload.shown_name} finished {what} with rc={rc}")
+        return 0
+
+    # What is tested at once.
+
+    def _check_what_it_stands_on(self) -> int:
+        if not self.host.applied:
+            return self._check_xen()
+        below = self.host.applied[-1]
+        if (below.build_id or b"") == (self.payload.depends or b""):
+            return 0
+        return self._stands_on_other(below.shown_name, below.build_id)
+
+    def _check_xen(self) -> int:
+        hypervisor = self.host.hypervisor
+        if not hypervisor.has_known_build_id:
+            return self.transcript.add(
+                rules.NOT_COMPARED, "the hypervisor's build-id is not known, so it is not compared"
+            )
+        if hypervisor.build_id is None:
+            return self.transcript.add(rules.XEN_WITHOUT_ID, "the hypervisor has no build-id to compare with")
+        if hypervisor.build_id == (self.payload.depends or b""):
+            return 0
+        return self._stands_on_other("hypervisor", hypervisor.build_id)
+
+    def _stands_on_other(self, other: str, build_id: bytes | None) -> int:
+        wanted, found = (value.hex() if value else "nothing" for value in (self.payload.depends, build_id))
+        return self.transcript.add(
+            rules.STANDS_ON_OTHER,
+            f"the payload stands on {wanted}; what it would come to stand on, {other}, is {found}",
+            words={"other": other},
+            section=".livepatch.depends",
+        )
+
+    def _check_expectations(self) -> int:
+        if not self.host.release.has_expectations:
+            return 0
+        self.transcript.say_of(self.payload, "Verifying enabled expectations for all functions")
+        functions = self.context.read(self.payload.table.functions, self.host.memory, self.host.release)
+        found = disappointments(functions, self.host.memory)
+        while (failed := self.context.read(next, found, None)) is not None:
+            function = failed.function
+            name = self.context.read(shown_name, function, self.host.memory)
+            message = f"entry {function.number} of .livepatch.funcs ({name}) {failed.message}"
+            if failed.rule is rules.NOT_COMPARED:
+                self.transcript.add(failed.rule, message)
+                continue
+            if failed.expected is not None and failed.actual is not None:
+                self.transcript.say(
+                    f"{name}: expectation failed: expected:{failed.expected.hex()}, actual:{failed.actual.hex()}"
+                )
+            return self.transcript.add(
+                failed.rule,
+                message,
+                words={"name": name if function.name else "unknown"},
+                section=".livepatch.funcs",
+                index=function.number,
+                symbol=name,
+            )
+        return 0
+
+    def _refuse_vetoing_hooks(self) -> int:
+        for loaded in (self.payload, *self.host.applied):
+            for kind in hooks.VETOING:
+                if self.context.hook(loaded, kind) is not None:
+                    whose = "" if loaded is self.payload else f"{loaded.shown_name}, which is applied, "
+                    self.transcript.say_of(
+                        self.payload, "REPLACE action is not supported on livepatches with vetoing hooks!"
+                    )
+                    return self.transcript.add(
+                        rules.REPLACE_WITH_HOOKS, f"{whose or 'it '}has a hook {kind}", section=kind
+                    )
+        return 0
+
+    def _ask_before(self, direction: Direction) -> int:
+        """Call the hook that may stop an action."""
+        hook = self.context.hook(self.payload, direction.before)
+        if hook is None:
+            return 0
+        name = f"pre-{direction.name}"
+        self.transcript.say_of(self.payload, f"Calling {name} hook function")
+        rc = self.context.call(self.payload, direction.before, hook).value
+        if rc:
+            self.payload.status.rc = rc
+            self.transcript.add(
+                rules.HOOK_VETO,
+                f"its {name} hook returned {rc}",
+                words={"hook": name, "code": rc},
+                errno=max(-rc, 0),
+                section=direction.before,
+            )
+            oversights.warn_of_result(self.context, rc, direction.before)
+        return rc
+
+    # The work.
+
+    def _apply(self) -> int:
+        rc = self.work.apply(self.payload)
+        self.work.tell_afterwards(self.payload, APPLYING, rc)
+        return rc
+
+    def _revert(self) -> int:
+        rc = self.work.revert(self.payload)
+        self.work.tell_afterwards(self.payload, REVERTING, rc)
+        return rc
+
+    def _replace(self) -> int:
+        for loaded in reversed(list(self.host.applied)):
+            loaded.status.rc = self.work.revert(loaded)
+            if loaded.status.rc:
+                return EINVAL
+        rc = self._check_expectations()
+        if rc:
+            self.transcript.add(
+                rules.REPLACEMENT_INCOMPLETE, "all other payloads have been reverted, and this one is not applied"
+            )
+        return rc or self.work.apply(self.payload)

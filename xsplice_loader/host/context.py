@@ -1,0 +1,67 @@
+"""What every part of an action needs: the host, the transcript, and a way to call hooks and to follow pointers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from xsplice_loader.host.hooks import HookCall, HookOutcome
+from xsplice_loader.memory.address_space import MemoryFault
+from xsplice_loader.rules import actions as rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xsplice_loader.host.hooks import HookRunner
+    from xsplice_loader.host.transcript import Transcript
+    from xsplice_loader.loading import HostState, LoadedPayload
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Context:
+    """One action's surroundings."""
+
+    def __init__(self, host: HostState, transcript: Transcript, runner: HookRunner | None) -> None:
+        self.host = host
+        self.memory = host.memory
+        self.transcript = transcript
+        self.runner = runner
+
+    def read(self, what: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Return what is read from memory that Xen takes for mapped."""
+        try:
+            return what(*arguments, **keywords)
+        except MemoryFault as fault:
+            self.transcript.die(rules.WILD_TABLE, f"what it reads of a payload comes to {fault}")
+
+    def hook(self, loaded: LoadedPayload, kind: str) -> int | None:
+        """Return the one hook of a kind that a payload has, if any."""
+        return self.read(loaded.hooks.single, kind, self.memory)
+
+    def call_all(self, loaded: LoadedPayload, kind: str) -> None:
+        """Call the hooks of a kind that a payload has, in order."""
+        for pointer in self.read(loaded.hooks.pointers, kind, self.memory):
+            self.call(loaded, kind, pointer)
+
+    def call(self, loaded: LoadedPayload, kind: str, address: int) -> HookOutcome:
+        """Call a hook. One that nobody runs, or can follow to its end, returns 0."""
+        try:
+            self.memory.fetch(address, 1)
+        except MemoryFault as fault:
+            self.transcript.die(rules.HOOK_NOT_CODE, f"{kind} leads to {fault}", section=kind)
+        if self.runner is None:
+            where = f"{kind} of {loaded.shown_name}, at {address:#018x},"
+            self.transcript.add(rules.HOOK_NOT_RUN, f"{where} is not run; it is taken to return 0", section=kind)
+            return HookOutcome()
+        outcome = self.runner(self.host, HookCall(loaded.name, kind, address))
+        self.transcript.lines += outcome.console
+        if outcome.crash is not None:
+            self.transcript.die(rules.HOOK_DIED, f"{kind} of {loaded.shown_name} {outcome.crash}", section=kind)
+        if outcome.warning is not None:
+            self.transcript.add(
+                rules.HOOK_NOT_FOLLOWED,
+                f"{kind} of {loaded.shown_name} {outcome.warning}; it is taken to return 0",
+                section=kind,
+            )
+        return outcome

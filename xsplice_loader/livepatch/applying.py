@@ -1,0 +1,169 @@
+"""Patching and restoring functions, one payload's table at a time (`spec/04 §2.1`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from xsplice_loader.livepatch.function_states import APPLIED, FunctionState, PayloadStatus, states_of
+from xsplice_loader.livepatch.functions import INSN_BUFFER_SIZE
+from xsplice_loader.livepatch.live_functions import LiveFunction, LiveTable, shown_name
+from xsplice_loader.livepatch.patching import ENDBR64_SIZE, JUMP_SIZE, NopTable, patch_bytes, patch_offset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.releases import Release
+
+
+class ShortNopError(Exception):
+    """NOPs that end before the ENDBR64 they were to stand behind; Xen takes their length for a huge one."""
+
+
+class WriteAccess:
+    """What Xen may write to while it patches."""
+
+    def __init__(self, memory: AddressSpace, release: Release, active: Sequence[tuple[int, int]]) -> None:
+        """`active` are the ranges of addresses whose code counts as Xen's: its own image, and active payloads."""
+        self._memory = memory
+        self._release = release
+        self._active = active
+
+    def write(self, address: int, contents: bytes) -> None:
+        """Write bytes.
+
+        Raises:
+            MemoryFault: they may not be written even now, or are not mapped.
+        """
+        if not self._release.clears_write_protection:
+            for run in self._memory.protections_of(address, len(contents)):
+                if not (run.permissions in self._release.relaxed_pages and self._is_active(run.start, run.end)):
+                    start, end = max(run.start, address), min(run.end, address + len(contents))
+                    self._memory.require_writable(start, end - start)
+        self._memory.overwrite(address, contents)
+
+    def _is_active(self, start: int, end: int) -> bool:
+        return any(low <= start and end <= high for low, high in self._active)
+
+
+class Patch(NamedTuple):
+    """What was written over one function."""
+
+    function: LiveFunction
+    address: int
+    before: bytes | None
+    """What stood there; None: not known."""
+
+
+class Patching:
+    """Patches and restores the functions of one payload."""
+
+    def __init__(
+        self,
+        table: LiveTable,
+        status: PayloadStatus,
+        memory: AddressSpace,
+        access: WriteAccess,
+        *,
+        release: Release,
+        nops: NopTable,
+        skip: Callable[[str], None],
+    ) -> None:
+        """`skip` takes what Xen logs of functions that it skips."""
+        self.functions = table.functions(memory, release)
+        self._states = states_of(table, status, memory, release)
+        self._status = status
+        self._memory = memory
+        self._write = access.write
+        self._release = release
+        self._nops: NopTable = nops
+        self._skip = skip
+
+    def apply(self) -> Iterator[Patch]:
+        """Patch every function that is not, and yield what was written.
+
+        Raises:
+            MemoryFault: some function lies where Xen cannot write.
+            ShortNopError: some entry asks for fewer NOPs than its function's ENDBR64 has bytes.
+        """
+        for function in self.functions:
+            if self._release.marks_applied and self._states.read(function.number).is_applied:
+                self._skip(
+                    f"common_livepatch_apply: {shown_name(function, self._memory)} has been already applied before"
+                )
+            else:
+                yield from self._patch(function)
+
+    def revert(self) -> Iterator[Patch]:
+        """Put back what was saved of every function that is patched, and yield where.
+
+        Raises:
+            MemoryFault: some function lies where Xen cannot write.
+            ShortNopError: a file brought along that it was patched behind its end.
+        """
+        for function in self.functions:
+            state = self._states.read(function.number)
+            if self._release.marks_applied and not state.mark:
+                self._skip(f"common_livepatch_revert: {shown_name(function, self._memory)} has not been applied before")
+            else:
+                yield from self._restore(function, state)
+
+    def mark_all(self, mark: int) -> None:
+        """Mark every function as patched or not, as a hook in place of these routines has to."""
+        for function in self.functions:
+            state = self._states.read(function.number)
+            self._states.write(function.number, state._replace(mark=mark), self._write)
+
+    def inconsistent(self, mark: int) -> LiveFunction | None:
+        """Return the first function that is not marked so, if any."""
+        return next((found for found in self.functions if self._states.read(found.number).mark != mark), None)
+
+    def _patch(self, function: LiveFunction) -> Iterator[Patch]:
+        offset = self._offset(function)
+        size = _patched_size(function, offset)
+        if size < 0:
+            raise ShortNopError(
+                f"entry {function.number} puts {function.new_size} bytes of NOPs on a function that begins with ENDBR64"
+            )
+        address = function.old_addr + offset
+        state = self._states.read(function.number)._replace(mark=APPLIED, patch_offset=offset)
+        if size:
+            saved = self._memory.read(address, size)
+            if saved is None:
+                self._status.unknown_bytes |= {function.number}
+            # Only as much as is patched is saved; what follows in the buffer is from whatever was saved there before.
+            state = state._replace(saved=_saved(state, saved or bytes(size)))
+            self._states.write(function.number, state, self._write)
+            self._write(address, self._new_bytes(function, offset))
+            yield Patch(function, address, saved)
+        else:
+            self._states.write(function.number, state, self._write)
+
+    def _restore(self, function: LiveFunction, state: FunctionState) -> Iterator[Patch]:
+        address = function.old_addr + state.patch_offset
+        size = _patched_size(function, state.patch_offset)
+        if size < 0:
+            raise ShortNopError(f"entry {function.number} would be restored behind its end")
+        if size:
+            before = self._memory.read(address, size)
+            self._write(address, state.saved[:size])
+            if function.number in self._status.unknown_bytes:
+                self._memory.forget(address, size)
+            yield Patch(function, address, before)
+        self._states.write(function.number, state._replace(mark=0), self._write)
+
+    def _offset(self, function: LiveFunction) -> int:
+        if not self._release.endbr64_forms:
+            return 0
+        return patch_offset(self._memory.read(function.old_addr, ENDBR64_SIZE) or b"", self._release)
+
+    def _new_bytes(self, function: LiveFunction, offset: int) -> bytes:
+        return patch_bytes(function.old_addr, function.new_addr, function.new_size, offset, self._nops, self._release)
+
+
+def _patched_size(function: LiveFunction, offset: int) -> int:
+    return JUMP_SIZE if function.new_addr else function.new_size - offset
+
+
+def _saved(state: FunctionState, saved: bytes) -> bytes:
+    return (saved + state.saved[len(saved) :])[:INSN_BUFFER_SIZE]

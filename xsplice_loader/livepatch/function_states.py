@@ -1,0 +1,131 @@
+"""What Xen keeps of every function while its payload is applied: in the payload itself, or in memory of its own.
+
+It moved because the table may stand in read-only memory (`spec/04 §1.2`). Where it is in the payload, what a file
+brings along there is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from xsplice_loader.livepatch.functions import INSN_BUFFER_SIZE
+
+if TYPE_CHECKING:
+    from xsplice_loader.livepatch.live_functions import LiveTable
+    from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.releases import Release
+
+SAVED_OFFSET = 33
+APPLIED_OFFSET = 64
+PATCH_OFFSET_OFFSET = 65
+APPLIED = 1
+
+Write = Callable[[int, bytes], None]
+"""`write(address, contents)`: writes to memory as far as Xen may at that moment."""
+
+
+class FunctionState(NamedTuple):
+    """The state of one function."""
+
+    mark: int = 0
+    """1: it is patched, 0: it is not; a file may bring along other values, which are neither."""
+    patch_offset: int = 0
+    saved: bytes = bytes(INSN_BUFFER_SIZE)
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether the mark says so."""
+        return self.mark == APPLIED
+
+
+class FunctionStates(Protocol):
+    """The states of a payload's functions, by their index."""
+
+    def read(self, index: int) -> FunctionState:
+        """Return a function's state."""
+
+    def write(self, index: int, state: FunctionState, write: Write) -> None:
+        """Set a function's state; where that is in the payload's memory, `write` is used."""
+
+
+@dataclass(slots=True)
+class PayloadStatus:
+    """What Xen remembers of a loaded payload."""
+
+    is_applied: bool = False
+    """State APPLIED; else it is CHECKED."""
+    rc: int = 0
+    """What came of the last action: 0, a negative errno, or what a hook returned."""
+    was_reverted: bool = False
+    is_patched_by_hook: bool = False
+    """A hook was to patch, which nobody ran; what it did to functions is not known."""
+    functions: tuple[FunctionState, ...] = ()
+    """The states of its functions, where they are in memory of Xen's own."""
+    unknown_bytes: frozenset[int] = frozenset()
+    """The functions that were patched where no file tells what had been there."""
+
+    originals: Mapping[int, int] = field(default_factory=dict)
+    """What stood at each address before it was applied, as far as that is known."""
+
+    def copy(self) -> PayloadStatus:
+        """Return another one that says the same."""
+        return replace(self)
+
+    def take(self, other: PayloadStatus) -> None:
+        """Become what another one says."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(other, name))
+
+
+class StatesInXen:
+    """States in memory of Xen's own."""
+
+    def __init__(self, status: PayloadStatus) -> None:
+        self._status = status
+
+    def read(self, index: int) -> FunctionState:
+        """Return a function's state."""
+        return self._status.functions[index]
+
+    def write(self, index: int, state: FunctionState, write: Write) -> None:
+        """Set a function's state."""
+        del write
+        before = self._status.functions
+        self._status.functions = (*before[:index], state, *before[index + 1 :])
+
+
+class StatesInPayload:
+    """States in the table's own entries."""
+
+    def __init__(self, table: LiveTable, memory: AddressSpace, release: Release) -> None:
+        self._table = table
+        self._memory = memory
+        self._release = release
+
+    def read(self, index: int) -> FunctionState:
+        """Return a function's state."""
+        entry = self._memory.read(self._address(index), self._release.function_entry_size) or b""
+        return FunctionState(
+            entry[APPLIED_OFFSET] if self._release.marks_applied else 0,
+            entry[PATCH_OFFSET_OFFSET] if self._release.saves_patch_offset else 0,
+            entry[SAVED_OFFSET : SAVED_OFFSET + INSN_BUFFER_SIZE],
+        )
+
+    def write(self, index: int, state: FunctionState, write: Write) -> None:
+        """Set a function's state."""
+        address = self._address(index)
+        write(address + SAVED_OFFSET, state.saved)
+        if self._release.marks_applied:
+            write(address + APPLIED_OFFSET, bytes([state.mark]))
+        if self._release.saves_patch_offset:
+            write(address + PATCH_OFFSET_OFFSET, bytes([state.patch_offset]))
+
+    def _address(self, index: int) -> int:
+        return self._table.address + index * self._release.function_entry_size
+
+
+def states_of(table: LiveTable, status: PayloadStatus, memory: AddressSpace, release: Release) -> FunctionStates:
+    """Return the states of a payload's functions, wherever the release keeps them."""
+    return StatesInPayload(table, memory, release) if release.keeps_state_in_payload else StatesInXen(status)
