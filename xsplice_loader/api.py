@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.host import Host
 from xsplice_loader.host.choosing import choose_hypervisor
+from xsplice_loader.host.files import name_of, unreadable
 from xsplice_loader.loading import MAX_SIZE
-from xsplice_loader.payload import text_of
-from xsplice_loader.results import Finding, LoadResult
-from xsplice_loader.rules import upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,20 +16,7 @@ if TYPE_CHECKING:
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.vmap import VmapCallback
-
-
-def name_of(file: str) -> str:
-    """Return the name under which a file is uploaded: without directory and last extension, `stdin` for `-`."""
-    return "stdin" if file == "-" else os.path.splitext(os.path.basename(file.rstrip("/")))[0]
-
-
-def unreadable(file: str, error: OSError) -> LoadResult:
-    """Return the result for a file that cannot be read: no verdict, and a finding that says why."""
-    reason = error.strerror or str(error)
-    finding = Finding(rule=upload.UNREADABLE.id, severity="error", message=f"the file cannot be read: {reason}")
-    return LoadResult(
-        file=file, name=text_of(os.fsencode(name_of(file))), verdict=None, rule=finding.rule, findings=(finding,)
-    )
+    from xsplice_loader.results import LoadResult
 
 
 def load(

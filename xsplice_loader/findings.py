@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xsplice_loader.results import Finding
+from xsplice_loader.results import LIVEPATCH, Finding
 from xsplice_loader.rules.rule import ERRNOS
 
 if TYPE_CHECKING:
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from xsplice_loader.releases import Release
     from xsplice_loader.rules.rule import Rule
 
-PREFIX = "livepatch: "
-"""What the lines of the live-patch code begin with."""
 LOG_LINE = 1020
 """Bytes of one log line at most: Xen formats into 1024, of which a NUL and the log level's 3 are not seen."""
 
@@ -27,7 +25,7 @@ class Findings:
         self.release = release
         raw_name = name.encode("utf-8", "surrogateescape")
         self._shown_name = raw_name.decode(errors="backslashreplace")
-        self._room = LOG_LINE - len(f"{PREFIX}: ".encode()) - len(raw_name)
+        self._room = LOG_LINE - len(f"{LIVEPATCH}: ".encode()) - len(raw_name)
         self._lines: list[str] = []
         self._all: list[Finding] = []
         self._first_error: Finding | None = None
@@ -61,7 +59,7 @@ class Findings:
         self._all.append(finding)
         if finding.xen_message is not None:
             lines = finding.xen_message.split("\n")
-            lines[rule.named_line] = f"{PREFIX}{self._shown_name}{rule.after_name}{lines[rule.named_line]}"
+            lines[rule.named_line] = f"{LIVEPATCH}{self._shown_name}{rule.after_name}{lines[rule.named_line]}"
             self.log(*lines)
         if self._first_error is None and finding.severity == "error":
             self._first_error = finding

@@ -209,8 +209,9 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
             compare=host.hypervisor.has_known_build_id,
             findings=findings,
         )
-    story.measure = partial(_measure, story.trace, prepared.entries, host)
     story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
+    offsets = [function.patch_offset for function in story.functions]
+    story.measure = partial(_measure, story.trace, prepared.entries, offsets, host)
     own_symbols = build_symbol_table(payload, symbols, prepared.new_addresses, _known_name_test(host), findings)
 
     if findings.deciding is not None:
@@ -237,7 +238,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
             PayloadStatus(functions=(FunctionState(),) * prepared.table.entries),
         )
     )
-    return story.end(image)
+    return story.end(image.copy())
 
 
 def _note_assumptions(host: HostState, findings: Findings) -> None:
@@ -410,6 +411,9 @@ class _Story:
         """Return the result; the first error decides."""
         deciding = self.findings.deciding
         placement = self.placement if self.was_placed else None
+        if image is not None and self.trace is not None:
+            # What was loaded stays what it was, whatever is done with the payload later.
+            self.trace = self.trace._replace(image=image)
         build_id, depends, xen_depends = self._ids.values() if self._ids else (None, None, None)
         return LoadResult(
             file=self.file,
@@ -435,7 +439,7 @@ class _Story:
         )
 
 
-def _measure(trace: LoadTrace, entries: tuple[FunctionEntry, ...], host: HostState) -> Window:
+def _measure(trace: LoadTrace, entries: tuple[FunctionEntry, ...], offsets: list[int], host: HostState) -> Window:
     """Return the window of bases in which all of a payload fits (contract 4)."""
     # Only when asked for.
     from xsplice_loader.livepatch.trampolines import trampoline_constraints  # noqa: PLC0415
@@ -446,7 +450,7 @@ def _measure(trace: LoadTrace, entries: tuple[FunctionEntry, ...], host: HostSta
     return measure(
         chain(
             relocation_constraints(trace, host.release),
-            trampoline_constraints(entries, placement, host.memory, host.release),
+            trampoline_constraints(entries, offsets, placement, host.release),
         ),
         base=placement.base,
         size=placement.pages * PAGE_SIZE,

@@ -132,6 +132,56 @@ class ListedPayload(NamedTuple):
     """What it says of itself."""
 
 
+LIVEPATCH = "livepatch: "
+"""What the lines of the live-patch code begin with."""
+
+
+class PatchedBytes(NamedTuple):
+    """The 32 bytes at the beginning of a function that was patched."""
+
+    address: int
+    contents: bytes
+    """Fewer where fewer are mapped and known."""
+
+
+class Step(NamedTuple):
+    """One command of `xen-livepatch`: what the tool shows, and what is true afterwards."""
+
+    command: str
+    rc: int | None
+    """The tool's exit status; None: the machine died."""
+    crash: str | None
+    """The rule that says why it died."""
+    errno: int | None
+    """The last error number that the tool showed."""
+    out: tuple[str, ...]
+    err: tuple[str, ...]
+    log: tuple[str, ...]
+    """What was printed on Xen's console, as it stands there."""
+    list: tuple[str, ...]
+    """The rows that `xen-livepatch list` shows now, without its heading."""
+    payload_rc: int | None
+    """What the status of the payload holds that the command was about; None where there is none."""
+    patched: tuple[PatchedBytes, ...]
+    """At every address that was patched so far."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What the live-patch code logged, without `livepatch: `."""
+        return tuple(line.split(LIVEPATCH, 1)[1] for line in self.log if LIVEPATCH in line)
+
+    @property
+    def console(self) -> tuple[str, ...]:
+        """What else was printed on Xen's console."""
+        return tuple(line for line in self.log if LIVEPATCH not in line)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the tool ended well."""
+        return self.rc == 0
+
+
 class Region(NamedTuple):
     """One of the three parts of a loaded payload; an empty one has the address of the next."""
 
@@ -248,6 +298,11 @@ class LoadResult:
     def image(self) -> bytes | None:
         """The loaded memory from the text address, whole pages, gaps zero; None unless accepted."""
         return None if self.image_bytes is None else self.image_bytes.tobytes()
+
+    @property
+    def crash(self) -> str | None:
+        """The rule that says why the machine would not have survived the upload."""
+        return self.rule if self.verdict == "crash" else None
 
     @property
     def accepted(self) -> bool:

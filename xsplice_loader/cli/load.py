@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import re
 import sys
@@ -16,13 +17,17 @@ from xsplice_loader.cli.parameters import AddressRange, PageAddress, VmapName
 
 if TYPE_CHECKING:
     from xsplice_loader.host import Host
+    from xsplice_loader.host.hooks import HookRunner
+    from xsplice_loader.host.script import Command
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.vmap import VmapCallback
-    from xsplice_loader.results import LoadResult, Relocation
+    from xsplice_loader.results import LoadResult, Relocation, Step
 
 ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
 DEFAULT_MAX_SIZE = 2 << 20
+MAX_SCRIPT = 1 << 20
+"""Bytes of a script at most."""
 MAX_FEATURE = (1 << 15) - 1
 """The highest number of a feature that an alternative can name."""
 _FEATURE = re.compile(r"(?:(?P<word>[0-9]{1,5})\s*\*\s*32\s*\+\s*)?(?P<bit>[0-9]{1,5})")
@@ -36,8 +41,11 @@ Examples:
   xsplice-load --place 0xffff82d07fe00000 fix.livepatch
   xsplice-load --format json --relocations fix.livepatch > fix.json
   xsplice-load --elf out fix.livepatch && objdump -d out/fix.elf
+  xsplice-load --apply base.livepatch on-top.livepatch
+  xsplice-load --script commands.txt               xen-livepatch commands, one to a line
 
-Exit status: 0 every payload accepted, 1 some payload refused, 2 wrong usage or a file that cannot be read.
+Exit status: 0 every payload accepted, 1 some payload refused or some command of a script failed, 2 wrong usage or a
+file that cannot be read.
 """
 
 
@@ -61,6 +69,10 @@ class Settings(NamedTuple):
     max_size: int
     nops: NopTable
     cpu_features: frozenset[int]
+    run_hooks: bool
+    apply: bool
+    nodeps: bool
+    script: str | None
     format: Literal["text", "json"]
     relocations: bool
     window: bool
@@ -96,7 +108,7 @@ def _features(_context: click.Context, _parameter: click.Parameter, text: str) -
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("payloads", nargs=-1, required=True, metavar="PAYLOAD...")
+@click.argument("payloads", nargs=-1, metavar="PAYLOAD...")
 @click.option(
     "-x",
     "--hypervisor",
@@ -137,6 +149,14 @@ def _features(_context: click.Context, _parameter: click.Parameter, text: str) -
     callback=_features,
     help="the processor's features beside the one that all have, for alternatives: numbers WORD*32+BIT, "
     "comma separated, for example 111 or 3*32+15",
+)
+@click.option("--run-hooks", is_flag=True, help="run the payloads' hooks instead of taking them to return 0")
+@click.option("--apply", is_flag=True, help="apply each payload after its upload")
+@click.option("--nodeps", is_flag=True, help="with --apply: whatever the payloads say they stand on")
+@click.option(
+    "--script",
+    metavar="FILE",
+    help="instead of PAYLOAD...: commands of xen-livepatch, one to a line; payloads are looked for beside the script",
 )
 @click.option(
     "--format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="how to write the result"
@@ -179,15 +199,68 @@ def run(settings: Settings) -> int:
         raise click.UsageError("--verbose and --quiet exclude each other")
     if settings.place is not None and settings.vmap != "xen":
         raise click.UsageError("--place and --vmap exclude each other: with --place nobody looks for an address")
-    contents = [_read(file, settings.max_size) for file in settings.payloads]
-    host = _host(
-        settings,
-        {file: data for file, data in zip(settings.payloads, contents, strict=True) if isinstance(data, bytes)},
-    )
-    results = [_upload(host, file, data) for file, data in zip(settings.payloads, contents, strict=True)]
+    if settings.script is None and not settings.payloads:
+        raise click.UsageError("Missing argument 'PAYLOAD...'.")
+    if settings.script is not None and (settings.payloads or settings.apply):
+        raise click.UsageError("--script stands in the place of PAYLOAD... and --apply: the script uploads and applies")
+    if settings.nodeps and not settings.apply:
+        raise click.UsageError("--nodeps goes with --apply; in a script it stands behind the name: apply NAME --nodeps")
+    commands = None if settings.script is None else _commands(settings.script)
+    contents = {file: _read(path, settings.max_size) for file, path in _paths(settings, commands).items()}
+    host = _host(settings, {file: data for file, data in contents.items() if isinstance(data, bytes)})
+    if commands is None and not settings.apply:
+        steps = None
+        results = [_upload(host, file, contents[file]) for file in settings.payloads]
+    else:
+        steps, results = _run(settings, host, commands, contents)
     _write_files(settings, results)
-    emit(settings.output, _render(settings, host, results))
-    return _status(results)
+    emit(settings.output, _render(settings, host, results, steps))
+    return _status(results, steps or [])
+
+
+def _commands(script: str) -> list[Command]:
+    """Return the commands of a script."""
+    from xsplice_loader.host.script import ScriptError, read_script  # noqa: PLC0415 - only for scripts
+
+    data = _read(script, MAX_SCRIPT)
+    shown = _safe(script)
+    if isinstance(data, OSError):
+        raise UnusableError(f"{shown} cannot be read: {data.strerror or data}")
+    if len(data) > MAX_SCRIPT:
+        raise UnusableError(f"{shown} has more than {MAX_SCRIPT} bytes, which is no script")
+    try:
+        return read_script(data.decode("utf-8", "surrogateescape"))
+    except ScriptError as error:
+        raise UnusableError(f"{shown}: {_safe(str(error))}") from None
+
+
+def _paths(settings: Settings, commands: list[Command] | None) -> dict[str, str]:
+    """Return the payloads by the names that they are given, and where they are; a script's lie beside it."""
+    if commands is None or settings.script is None:
+        return {file: file for file in settings.payloads}
+    from xsplice_loader.host.script import files_of  # noqa: PLC0415 - as above
+
+    folder = os.path.dirname(settings.script)
+    return {file: os.path.join(folder, file) for file in files_of(commands)}
+
+
+def _run(
+    settings: Settings, host: Host, commands: list[Command] | None, contents: dict[str, bytes | OSError]
+) -> tuple[list[Step], list[LoadResult]]:
+    """Run a script, or upload and apply one payload after the other; return the steps and what became of uploads."""
+    from xsplice_loader.host.files import name_of  # noqa: PLC0415 - as above
+    from xsplice_loader.host.script import run_script, upload_and_apply  # noqa: PLC0415
+    from xsplice_loader.host.tool import LivepatchTool  # noqa: PLC0415
+
+    tool = LivepatchTool(host, contents.__getitem__)
+    if commands is not None:
+        return list(run_script(tool, commands)), tool.uploads
+    named = [(name_of(file), file) for file in settings.payloads]
+    steps = list(upload_and_apply(tool, named, nodeps=settings.nodeps))
+    uploaded = len(tool.uploads)
+    # Once the machine is dead there are no steps any more; but what it would have made of the rest can be told.
+    rest = [_upload(host, file, contents[file]) for file in settings.payloads[uploaded:]]
+    return steps, [*tool.uploads, *rest]
 
 
 def _read(file: str, max_size: int) -> bytes | OSError:
@@ -216,9 +289,18 @@ def _host(settings: Settings, payloads: dict[str, bytes]) -> Host:
             max_size=settings.max_size,
             nops=settings.nops,
             cpu_features=settings.cpu_features,
+            hook_runner=_hook_runner() if settings.run_hooks else None,
         )
     except UnknownReleaseError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _hook_runner() -> HookRunner:
+    from xsplice_loader.emulation import EmulatorMissingError, run_hook  # noqa: PLC0415 - seldom asked for
+
+    if importlib.util.find_spec("unicorn") is None:
+        raise UnusableError(str(EmulatorMissingError()))
+    return run_hook
 
 
 def _hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
@@ -247,7 +329,7 @@ def _chosen_hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hyperv
 
 
 def _upload(host: Host, file: str, data: bytes | OSError) -> LoadResult:
-    from xsplice_loader.api import name_of, unreadable  # noqa: PLC0415 - numpy, as above
+    from xsplice_loader.host.files import name_of, unreadable  # noqa: PLC0415 - numpy, as above
 
     if isinstance(data, OSError):
         return unreadable(file, data)
@@ -260,17 +342,24 @@ def _safe(text: str) -> str:
     return for_terminal(path_text(text))
 
 
-def _render(settings: Settings, host: Host, results: list[LoadResult]) -> bytes:
+def _render(settings: Settings, host: Host, results: list[LoadResult], steps: list[Step] | None) -> bytes:
     items = [_list(result, host) if settings.relocations else None for result in results]
     if settings.format == "json":
         from xsplice_loader.report.document import document, encode  # noqa: PLC0415 - only for JSON
 
-        return encode(document(host, results, items, with_windows=settings.window))
+        return encode(document(host, results, items, steps, with_windows=settings.window))
     from xsplice_loader.report.text import load_report  # noqa: PLC0415 - only for text
 
     verbosity = -1 if settings.quiet else int(settings.verbose)
     lines = load_report(
-        host, results, items, verbosity=verbosity, with_windows=settings.window, paint=paint_for(settings.output)
+        host,
+        # A script tells of its uploads itself.
+        results if settings.script is None else [],
+        items if settings.script is None else [],
+        steps or [],
+        verbosity=verbosity,
+        with_windows=settings.window,
+        paint=paint_for(settings.output),
     )
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -302,7 +391,8 @@ def _path_in(directory: str, name: str, extension: str) -> str:
     return os.path.join(directory, f"{name}.{extension}")
 
 
-def _status(results: list[LoadResult]) -> int:
+def _status(results: list[LoadResult], steps: list[Step]) -> int:
     if any(result.verdict is None for result in results):
         return UNUSABLE
-    return ACCEPTED if all(result.accepted for result in results) else REFUSED
+    went_well = all(result.accepted for result in results) and all(step.succeeded for step in steps)
+    return ACCEPTED if went_well else REFUSED

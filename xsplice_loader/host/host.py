@@ -158,6 +158,16 @@ class Host:
             for loaded in self.state.payloads
         ]
 
+    def dump(self) -> tuple[str, ...]:
+        """Return what Xen prints when its debug key `x` is pressed.
+
+        Raises:
+            MemoryFault: a payload refers to memory that is not mapped; Xen would not survive that.
+        """
+        from xsplice_loader.host.dump import dump  # noqa: PLC0415 - seldom asked for
+
+        return tuple(dump(self.state))
+
     @property
     def arena(self) -> ArenaMap:
         """What lies where in the range that payloads are given addresses from."""

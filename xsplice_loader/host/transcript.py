@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xsplice_loader.findings import PREFIX
 from xsplice_loader.payload import text_of
-from xsplice_loader.results import Finding
+from xsplice_loader.results import LIVEPATCH, Finding
 from xsplice_loader.rules.rule import ERRNOS
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Transcript:
     def say(self, text: str) -> None:
         """Note a line of the live-patch code; builds that print no errors print no such lines either."""
         if self.release.prints_errors:
-            self.lines.append(f"{PREFIX}{text}")
+            self.lines.append(f"{LIVEPATCH}{text}")
 
     def say_of(self, payload: LoadedPayload, text: str) -> None:
         """Note a line that begins with a payload's name."""
@@ -49,7 +48,7 @@ class Transcript:
         `words` fills that line; `errno` (positive) overrides the rule's where a hook decides on it.
         """
         number = ERRNOS[rule.errno] if rule.errno is not None and errno is None else errno
-        said = rule.words.format(code=-(number or 0), **(words or {})) if rule.words is not None else None
+        said = rule.words.format_map({"code": -(number or 0), **(words or {})}) if rule.words is not None else None
         if said is not None:
             self.say(f"{self.shown_name}: {said}")
         self.findings.append(

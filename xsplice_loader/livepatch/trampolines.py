@@ -5,27 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.functions import SECTION, FunctionEntry
-from xsplice_loader.livepatch.patching import ENDBR64_SIZE, JUMP_SIZE, jump_displacement, patch_offset
+from xsplice_loader.livepatch.patching import JUMP_SIZE, jump_displacement
 from xsplice_loader.relocation.numbers import INT32, signed
 from xsplice_loader.relocation.window import Constraint, Impossible, Limit, distance_constraint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.releases import Release
 
 
 def trampoline_constraints(
-    entries: Sequence[FunctionEntry], placement: Placement, memory: AddressSpace, release: Release
+    entries: Sequence[FunctionEntry], offsets: Sequence[int], placement: Placement, release: Release
 ) -> Iterator[Constraint | Impossible]:
-    """Yield two constraints for each jump: Xen's own distance test, and the true displacement."""
-    for entry in entries:
+    """Yield two constraints for each jump: Xen's own distance test, and the true displacement.
+
+    `offsets` are the bytes of each old function that stay before its jump.
+    """
+    for entry, offset in zip(entries, offsets, strict=True):
         if not entry.new_addr:
             continue
         limit = Limit("trampoline", SECTION, entry.index, entry.shown)
-        offset = patch_offset(memory.read_available(entry.old_addr, ENDBR64_SIZE), release)
         moves = placement.base <= entry.new_addr < placement.end
         if moves == (placement.base <= entry.old_addr < placement.end):
             if not INT32[0] <= signed(jump_displacement(entry.old_addr, entry.new_addr, offset)) < INT32[1]:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from xsplice_loader.host.errnos import errno_name
 from xsplice_loader.report.escaping import path_text
 from xsplice_loader.results import Cause, Verdict  # noqa: TC001 - msgspec reads them at run time
-from xsplice_loader.rules.rule import ERRNO_NAMES, Severity, Stage
+from xsplice_loader.rules.rule import Severity, Stage  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from xsplice_loader.host import Host
     from xsplice_loader.relocation.window import Window
-    from xsplice_loader.results import Finding, LoadResult, Region, Relocation
+    from xsplice_loader.results import Finding, LoadResult, Region, Relocation, Step
 
 SCHEMA: Final = "xsplice-load/1"
 
@@ -185,12 +186,37 @@ class PayloadEntry(msgspec.Struct, frozen=True):
     findings: list[FindingEntry]
 
 
-class Document(msgspec.Struct, frozen=True):
-    """What `xsplice-load --format json` writes."""
+class PatchedEntry(msgspec.Struct, frozen=True):
+    """The first bytes of a function that was patched, as hex."""
+
+    address: str
+    bytes: str
+
+
+class StepEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One command of `xen-livepatch`; `crash` is there only where `rc` is null."""
+
+    command: str
+    rc: int | None
+    errno: Errno | None
+    out: list[str]
+    err: list[str]
+    messages: list[str]
+    console: list[str]
+    rows: list[str] = msgspec.field(name="list")
+    payload_rc: int | None
+    patched: list[PatchedEntry]
+    findings: list[FindingEntry]
+    crash: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Document(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `xsplice-load --format json` writes; `steps` only with `--script` or `--apply`."""
 
     schema: Literal["xsplice-load/1"]
     hypervisor: HypervisorEntry
     payloads: list[PayloadEntry]
+    steps: list[StepEntry] | msgspec.UnsetType = msgspec.UNSET
 
 
 def json_schema() -> dict[str, Any]:
@@ -203,10 +229,14 @@ def document(
     host: Host,
     results: Sequence[LoadResult],
     relocations: Sequence[Iterable[Relocation] | None],
+    steps: Sequence[Step] | None,
     *,
     with_windows: bool,
 ) -> Document:
-    """Return the document for some uploads; `relocations` has a list for each, or None where none is asked for."""
+    """Return the document for some uploads, and the steps of a script.
+
+    `relocations` has a list for each upload, or None where none is asked for.
+    """
     hypervisor = host.hypervisor
     return Document(
         schema=SCHEMA,
@@ -224,6 +254,7 @@ def document(
             _payload(result, items, result.window if with_windows else None)
             for result, items in zip(results, relocations, strict=True)
         ],
+        steps=msgspec.UNSET if steps is None else [_step(step) for step in steps],
     )
 
 
@@ -252,7 +283,7 @@ def _maybe_decimal(value: int | None) -> str | None:
 def _errno(number: int | None) -> Errno | None:
     if number is None:
         return None
-    return Errno(number, ERRNO_NAMES[number])
+    return Errno(number, errno_name(number))
 
 
 def _region(region: Region) -> RegionEntry:
@@ -299,6 +330,23 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, window: Win
         window=None if window is None else _window(window),
         image_sha256=None if image is None else hashlib.sha256(image.data).hexdigest(),
         findings=[_finding(finding) for finding in result.findings],
+    )
+
+
+def _step(step: Step) -> StepEntry:
+    return StepEntry(
+        command=step.command,
+        rc=step.rc,
+        errno=None if step.errno is None else Errno(step.errno, errno_name(step.errno)),
+        out=[*step.out],
+        err=[*step.err],
+        messages=[*step.messages],
+        console=[*step.console],
+        rows=[*step.list],
+        payload_rc=step.payload_rc,
+        patched=[PatchedEntry(address(function.address), function.contents.hex()) for function in step.patched],
+        findings=[_finding(finding) for finding in step.findings],
+        crash=msgspec.UNSET if step.crash is None else step.crash,
     )
 
 

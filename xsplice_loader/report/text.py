@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING
 from xsplice_loader.relocation.numbers import size_text
 from xsplice_loader.report.arena import arena_lines
 from xsplice_loader.report.escaping import for_terminal, path_text
-from xsplice_loader.report.reach import reach_bar
+from xsplice_loader.report.findings import finding_lines
 
 if TYPE_CHECKING:
     from xsplice_loader.host import Host
     from xsplice_loader.relocation.window import Window
-    from xsplice_loader.results import Finding, LoadResult, PatchedFunction, Relocation
+    from xsplice_loader.results import LoadResult, PatchedFunction, Relocation, Step
 
 Paint = Callable[[str, str], str]
 """`paint(text, role)`: colours for a terminal. Roles: accepted, refused, warning, note, quiet, strong."""
-
-SHOWN_FINDINGS = 20
-"""Findings of one payload that are shown without -v."""
 
 
 def plain(text: str, role: str) -> str:
@@ -32,12 +29,16 @@ def load_report(
     host: Host,
     results: Sequence[LoadResult],
     relocations: Sequence[Iterable[Relocation] | None],
+    steps: Sequence[Step],
     *,
     verbosity: int,
     with_windows: bool,
     paint: Paint,
 ) -> Iterator[str]:
-    """Yield the lines of the report. `verbosity`: -1 verdicts only, 0 ordinary, 1 everything."""
+    """Yield the lines of the report: uploads, then what was done with them.
+
+    `verbosity`: -1 verdicts only, 0 ordinary, 1 everything.
+    """
     if host.hypervisor.assumed:
         yield paint(
             "assumed hypervisor: the build that these payloads name is not at hand, so its symbols are taken to "
@@ -49,6 +50,12 @@ def load_report(
         if verbosity >= 0:
             if with_windows and (window := result.window) is not None:
                 yield from _window(window)
+            yield ""
+    if steps:
+        from xsplice_loader.report.steps import step_lines  # noqa: PLC0415 - only with --apply or --script
+
+        yield from step_lines(steps, verbosity=verbosity, paint=paint)
+        if verbosity >= 0:
             yield ""
     if verbosity >= 0:
         yield from _hypervisor(host)
@@ -84,7 +91,7 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: 
         yield f"  relocations {result.relocations.total}: {by_type}"
     if items is not None:
         yield from _relocations(items, paint)
-    yield from _findings(result.findings, verbosity, paint)
+    yield from finding_lines(result.findings, verbosity, paint)
 
 
 def _verdict(result: LoadResult, paint: Paint) -> str:
@@ -170,34 +177,3 @@ def _window(window: Window) -> Iterator[str]:
     for side, limit in window.tightest:
         what = f"{limit.kind} {limit.entry} of {for_terminal(limit.section)}"
         yield f"    {sides[side]}: {what} ({for_terminal(limit.symbol)})"
-
-
-def _findings(findings: Sequence[Finding], verbosity: int, paint: Paint) -> Iterator[str]:
-    shown = findings if verbosity > 0 else findings[:SHOWN_FINDINGS]
-    for finding in shown:
-        yield from _finding(finding, paint)
-    if len(shown) < len(findings):
-        yield f"  … and {len(findings) - len(shown)} more findings; -v shows them all"
-
-
-def _finding(finding: Finding, paint: Paint) -> Iterator[str]:
-    role = {"error": "refused", "warning": "warning", "note": "note"}[finding.severity]
-    where = ""
-    if finding.section is not None and finding.offset is not None:
-        where = f" {for_terminal(finding.section)}+{finding.offset:#x}"
-    yield f"  {paint(finding.severity, role)} {finding.rule}{where}: {for_terminal(finding.message)}"
-    if finding.instruction is not None:
-        yield f"      {paint(for_terminal(finding.instruction), 'strong')}"
-    if finding.s is not None and finding.p is not None and finding.a is not None and finding.value is not None:
-        sign, addend = ("+", finding.a) if finding.a >= 0 else ("-", -finding.a)
-        terms = f"{finding.s:#x} {sign} {addend:#x} - {finding.p:#x}"
-        yield f"      {finding.type}: S + A - P = {terms} = {finding.value:#x}"
-    if finding.value is not None and finding.range is not None:
-        yield f"      {reach_bar(finding.value)}"
-        yield (
-            f"      needs {finding.bits} signed bits, the field has 32; {size_text(finding.overrun or 0)} too far"
-            + (f"; cut to 32 bits it would land at {finding.lands_at:#018x}" if finding.lands_at is not None else "")
-        )
-    if finding.hint is not None:
-        cause = f"{finding.cause}: " if finding.cause is not None else ""
-        yield f"      {cause}{for_terminal(finding.hint)}"

@@ -1,0 +1,123 @@
+"""Sequences of `xen-livepatch` commands: what real hypervisors and their tool answered, step by step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import zipfile
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from records import DATA, RELEASES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xsplice_loader import Host, Hypervisor
+    from xsplice_loader.results import Step
+
+CARRIED_OVER = ("list", "patched", "text_changes", "images")
+"""What a step leaves out where it is as it was after the step before."""
+OTHER_COMMAND = "!"
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One sequence on one release."""
+
+    release: str
+    name: str
+    shows: tuple[str, ...]
+    runs_code: bool
+    """The code of a hook or of a replaced function matters."""
+    steps: tuple[dict[str, Any], ...] = field(repr=False)
+
+    def read(self, file: str) -> bytes | OSError:
+        """Return a payload's bytes."""
+        if file.rstrip("/") in ("dir", "."):
+            return IsADirectoryError(21, "Is a directory")
+        contents = _payloads(self.release).get(file.removeprefix("./").removeprefix("/payloads/"))
+        return contents if contents is not None else FileNotFoundError(2, "No such file or directory")
+
+
+@lru_cache(maxsize=3)
+def _payloads(release: str) -> dict[str, bytes]:
+    with zipfile.ZipFile(DATA / f"real-xen-{release}" / "sequences.zip") as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def recorded() -> Iterator[Sequence]:
+    """Yield every sequence."""
+    for release in RELEASES:
+        path = DATA / f"real-xen-{release}" / "sequences.jsonl"
+        for row in map(_escaped, path.read_text(encoding="utf-8").splitlines()):
+            yield Sequence(
+                release, row["sequence"], tuple(row["shows"]), bool(row.get("run_hooks")), tuple(_whole(row["steps"]))
+            )
+
+
+def _escaped(line: str) -> Any:
+    """Return a row, with what is no UTF-8 as this program shows it."""
+    text = json.dumps(json.loads(line), ensure_ascii=False)
+    return json.loads(re.sub("[\udc80-\udcff]", lambda found: f"\\\\x{ord(found[0]) - 0xdc00:02x}", text))
+
+
+def _whole(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    before: dict[str, Any] = {"list": [], "patched": [], "text_changes": [], "images": {}}
+    for step in steps:
+        whole = {"out": [], "err": [], "xen": [], "errno": None, **before, **step}
+        before = {key: whole[key] for key in CARRIED_OVER}
+        yield whole
+
+
+def words(step: dict[str, Any]) -> list[str]:
+    """Return a step's command as the words that a shell makes of it."""
+    return shlex.split(step["command"])
+
+
+def said(step: Step) -> dict[str, Any]:
+    """Return what the tool and the console showed in a step, in the form of the record."""
+    return {
+        "rc": step.rc,
+        "errno": step.errno,
+        "out": list(step.out),
+        "err": list(step.err),
+        "messages": list(step.messages),
+        "console": list(step.console),
+        "list": list(step.list),
+    }
+
+
+def recorded_words(step: dict[str, Any]) -> dict[str, Any]:
+    """Return the same of the record."""
+    # A line that a hook leaves without an end runs into the next one, level and all.
+    lines = [part for line in step["xen"] for part in re.sub(r"(.)<\d>livepatch: ", r"\1\nlivepatch: ", line).split("\n")]
+    return {
+        **{key: step[key] for key in ("rc", "errno", "out", "err", "list")},
+        "messages": [line.split("livepatch: ", 1)[1] for line in lines if "livepatch: " in line],
+        "console": [line for line in lines if "livepatch: " not in line],
+    }
+
+
+def text_changes(host: Host, hypervisor: Hypervisor) -> list[list[str]]:
+    """Return the runs of bytes of Xen's text and read-only data that are not what they were at first."""
+    runs: list[list[Any]] = []
+    end = hypervisor.symbols.address_of(b"__2M_rodata_end") or hypervisor.image_end
+    for address, byte in host.state.memory.written.items():
+        if address >= end:
+            continue
+        if runs and runs[-1][0] + len(runs[-1][1]) == address:
+            runs[-1][1].append(byte)
+        else:
+            runs.append([address, bytearray([byte])])
+    return [[f"{address:#018x}", contents.hex()] for address, contents in runs]
+
+
+def images(host: Host) -> dict[str, str]:
+    """Return the SHA-256 of each loaded payload's memory."""
+    return {
+        loaded.shown_name: hashlib.sha256(loaded.mapping.contents.tobytes()).hexdigest() for loaded in host.payloads
+    }

@@ -1,0 +1,57 @@
+"""What Xen prints of live patches when somebody presses its debug key `x` (`spec/04 §8`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xsplice_loader.livepatch.live_functions import shown_name
+from xsplice_loader.results import LIVEPATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xsplice_loader.loading import HostState, LoadedPayload
+
+SHOWN_ID = 64
+"""Bytes of a build-id at most."""
+
+
+def dump(host: HostState) -> Iterator[str]:
+    """Yield the lines.
+
+    Raises:
+        MemoryFault: a payload refers to memory that is not mapped; Xen would not survive that.
+    """
+    yield "'x' pressed - Dumping all livepatch patches"
+    if host.hypervisor.build_id is not None:
+        yield f"build-id: {_shown(host.hypervisor.build_id)}"
+    for loaded in host.payloads:
+        yield from _payload(loaded, host)
+
+
+def _payload(loaded: LoadedPayload, host: HostState) -> Iterator[str]:
+    state = "APPLIED(2)" if loaded.status.is_applied else "CHECKED(1)"
+    text, rw, ro = (f"{region.address:016x}" for region in loaded.placement.regions)
+    yield (
+        f" name={loaded.shown_name} state={state} {text} (.data={rw}, .rodata={ro}) "
+        f"using {loaded.placement.pages} pages."
+    )
+    strings = loaded.metadata.strings(host.memory)
+    if strings:
+        yield f"{LIVEPATCH}module metadata:"
+        yield from (f"{LIVEPATCH}  {string}" for string in strings)
+    for function in loaded.table.functions(host.memory, host.release):
+        name = shown_name(function, host.memory)
+        yield (
+            f"    {name} patch {function.old_addr:016x}({function.old_size}) "
+            f"with {function.new_addr:016x} ({function.new_size})"
+        )
+    for label, build_id in (("build-id", loaded.build_id), ("depend-on", loaded.depends)):
+        if build_id is not None:
+            yield f"{label}={_shown(build_id)}"
+    if host.release.shows_xen_depends and loaded.xen_depends is not None:
+        yield f"depend-on-xen={_shown(loaded.xen_depends)}"
+
+
+def _shown(build_id: bytes) -> str:
+    return build_id[:SHOWN_ID].hex()

@@ -1,0 +1,81 @@
+"""Scripts: what an administrator would type on a host, one command to a line.
+
+A line is a verb of `xen-livepatch` and its arguments, as a shell would split them; `xen-livepatch` itself may stand
+before it. `xl debug-keys x` asks Xen for what it knows. `#` begins a comment.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from xsplice_loader.host.tool import LivepatchTool
+    from xsplice_loader.results import Step
+
+TOOL = "xen-livepatch"
+FILE_OF = {"upload": 2, "load": 1}
+"""Verbs that name a payload's file, and which of their words does."""
+
+
+class ScriptError(Exception):
+    """A script that cannot be read; the message says where and why."""
+
+
+class Command(NamedTuple):
+    """One line of a script."""
+
+    line: str
+    words: tuple[str, ...]
+
+
+def read_script(text: str) -> list[Command]:
+    """Return the commands of a script.
+
+    Raises:
+        ScriptError: the quotes of a line do not match.
+    """
+    commands = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise ScriptError(f"line {number}: {error}: {line.strip()}") from None
+        if words:
+            commands.append(Command(line.strip(), tuple(words[1:] if words[0] == TOOL else words)))
+    return commands
+
+
+def files_of(commands: Iterable[Command]) -> Iterator[str]:
+    """Yield the payloads that a script names."""
+    for command in commands:
+        position = FILE_OF.get(command.words[0] if command.words else "")
+        if position is not None and position < len(command.words):
+            yield command.words[position]
+
+
+def upload_and_apply(tool: LivepatchTool, payloads: Iterable[tuple[str, str]], *, nodeps: bool) -> Iterator[Step]:
+    """Upload and apply payloads, given as names and files, one after the other, until the machine dies.
+
+    What was not uploaded is not applied either.
+    """
+    for name, file in payloads:
+        step = tool.run(f"upload {shlex.quote(name)} {shlex.quote(file)}", ("upload", name, file))
+        yield step
+        if step.succeeded:
+            words = ("apply", name, "--nodeps") if nodeps else ("apply", name)
+            step = tool.run(shlex.join(words), words)
+            yield step
+        if step.crash is not None:
+            return
+
+
+def run_script(tool: LivepatchTool, commands: Iterable[Command]) -> Iterator[Step]:
+    """Run one command after the other, until the machine dies."""
+    for command in commands:
+        step = tool.press_x(command.line) if command.words == ("xl", "debug-keys", "x") else tool.run(*command)
+        yield step
+        if step.crash is not None:
+            return

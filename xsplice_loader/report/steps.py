@@ -1,0 +1,47 @@
+"""Commands of `xen-livepatch` as text: what one would see on a host's terminal and on its console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xsplice_loader.report.escaping import for_terminal
+from xsplice_loader.report.findings import finding_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from xsplice_loader.report.text import Paint
+    from xsplice_loader.results import PatchedBytes, Step
+
+CONSOLE = "(XEN) "
+COMMANDS = ("xen-livepatch ", "xl ")
+"""What a line of a script may begin with; where it does not, it is the first."""
+SHOWN = 16
+"""Bytes that are shown of a patched function."""
+
+
+def step_lines(steps: Iterable[Step], *, verbosity: int, paint: Paint) -> Iterator[str]:
+    """Yield the lines of some commands. `verbosity`: -1 the tool's words only, 0 ordinary, 1 also patched bytes."""
+    patched: tuple[PatchedBytes, ...] = ()
+    for step in steps:
+        typed = step.command if step.command.startswith(COMMANDS) else f"{COMMANDS[0]}{step.command}"
+        yield paint(f"$ {for_terminal(typed)}", "strong")
+        yield from (for_terminal(line) for line in step.out)
+        yield from (paint(for_terminal(line), "refused") for line in step.err)
+        if step.crash is not None:
+            yield paint(f"the machine would die [{step.crash}]", "refused")
+        if verbosity >= 0:
+            yield from (f"  {CONSOLE}{for_terminal(line)}" for line in step.log)
+            yield from _changes(patched, step.patched, paint, everything=verbosity > 0)
+            yield from finding_lines(step.findings, verbosity, paint)
+        patched = step.patched
+
+
+def _changes(
+    before: tuple[PatchedBytes, ...], after: tuple[PatchedBytes, ...], paint: Paint, *, everything: bool
+) -> Iterator[str]:
+    """Show the functions whose bytes a command changed."""
+    for function in after:
+        if everything or function not in before:
+            shown = " ".join(f"{byte:02x}" for byte in function.contents[:SHOWN]) or "not known"
+            yield f"  {function.address:#018x}  {paint(shown, 'quiet')}"
