@@ -128,8 +128,8 @@ class ListedPayload(NamedTuple):
     state: Literal["CHECKED", "APPLIED"]
     rc: int
     """What came of the last action: 0, a negative errno, or what a hook returned."""
-    metadata: tuple[str, ...]
-    """What it says of itself."""
+    metadata: tuple[str, ...] | None
+    """What it says of itself; None: that was left in the upload's buffer, which is gone."""
 
 
 LIVEPATCH = "livepatch: "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from xsplice_loader.host.designs import DESIGNS, design_of
 from xsplice_loader.loading import MAX_SIZE, HostState, LoadedPayload, load_payload
-from xsplice_loader.memory.address_space import AddressSpace
+from xsplice_loader.memory.address_space import AddressSpace, MemoryFault
 from xsplice_loader.memory.arena_map import ArenaMap, arena_map
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
@@ -148,15 +148,15 @@ class Host:
 
     def list(self) -> list[ListedPayload]:
         """Return the loaded payloads and their states, in the order of their uploads."""
-        return [
-            ListedPayload(
-                loaded.shown_name,
-                "APPLIED" if loaded.status.is_applied else "CHECKED",
-                loaded.status.rc,
-                tuple(loaded.metadata.strings(self.state.memory)),
-            )
-            for loaded in self.state.payloads
-        ]
+        return [self._listed(loaded) for loaded in self.state.payloads]
+
+    def _listed(self, loaded: LoadedPayload) -> ListedPayload:
+        try:
+            metadata: tuple[str, ...] | None = tuple(loaded.metadata.strings(self.state.memory))
+        except MemoryFault:
+            metadata = None
+        state: Literal["APPLIED", "CHECKED"] = "APPLIED" if loaded.status.is_applied else "CHECKED"
+        return ListedPayload(loaded.shown_name, state, loaded.status.rc, metadata)
 
     def dump(self) -> tuple[str, ...]:
         """Return what Xen prints when its debug key `x` is pressed.

@@ -77,6 +77,11 @@ class Speech:
         column, rule = (" | metadata", "+---------------") if with_metadata else ("", "")
         self.out += [f" {'ID':<39}| status    {column}".rstrip(), "-" * 40 + "+" + "-" * 12 + rule, *rows]
 
+    def cannot_list(self, count: int, errno: int) -> None:
+        """Say that Xen does not give the list."""
+        self.err.append(f"Failed to list 0/{count}.")
+        self._error(errno)
+
     def name_too_long(self, limit: int) -> None:
         """Say that the tool takes no such name."""
         self.err.append(f"ID must be no more than {limit} characters.")
@@ -154,6 +159,10 @@ class Speech:
 
 class OldSpeech(Speech):
     """One command's lines, as the tool spoke in 4.7 and 4.8."""
+
+    def cannot_list(self, count: int, errno: int) -> None:
+        """Say that Xen does not give the list."""
+        self._complain(f"Failed to list 0/{count}: {{}}!", errno)
 
     def uploading(self, file: str, size: int) -> None:
         """Say that an upload begins."""

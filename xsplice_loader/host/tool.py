@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_FAILED, EXIT_AGAIN = 0, 1, 2
 EAGAIN, EBUSY, EINVAL, ENOENT = (ERRNOS[name] for name in ("EAGAIN", "EBUSY", "EINVAL", "ENOENT"))
-ENODEV = 19
+EFAULT, ENODEV = 14, 19
 NODEPS = "--nodeps"
 NAME_COLUMN = 40
 SHOWN = 32
@@ -135,11 +135,16 @@ class LivepatchTool:
     def _list(self, words: Sequence[str]) -> int:
         if words:
             return self._wrong_arguments()
-        rows = self.rows()
+        listed = self.host.list()
+        if any(payload.metadata is None for payload in listed):
+            # Xen cannot copy it, and what it could have copied is not shown either.
+            self.speech.cannot_list(len(listed), EFAULT)
+            return EXIT_FAILED
+        rows = self._rows()
         self.speech.listing(rows, with_metadata=self.release.has_metadata)
         return EXIT_OK
 
-    def rows(self) -> list[str]:
+    def _rows(self) -> list[str]:
         """Return the rows that `list` shows now."""
         with_metadata = self.release.has_metadata
         rows = []
@@ -148,7 +153,7 @@ class LivepatchTool:
             row = f"{name}{' ' * (NAME_COLUMN - len(name.encode()))}| {state}"
             if rc:
                 row += f" ({-rc}, {errno_text(-rc)})"
-            rows.append(f"{row}    | {';'.join(metadata)}" if with_metadata else row)
+            rows.append(f"{row}    | {';'.join(metadata or ())}" if with_metadata else row)
         return rows
 
     def _upload_command(self, words: Sequence[str]) -> int:
@@ -298,7 +303,7 @@ class LivepatchTool:
             out=_lines(self.speech.out),
             err=_lines(self.speech.err),
             log=_lines(self._log),
-            list=_lines(self.rows()),
+            list=_lines(self._rows()),
             payload_rc=None if subject is None else subject.status.rc,
             patched=tuple(
                 PatchedBytes(address, state.memory.read_available(address, SHOWN)) for address in state.patched
