@@ -1,0 +1,85 @@
+"""Places that Xen alters when it boots: as the table in Debian's Xen 4.17 names them, and what they mean for expectations."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from xsplice_loader import Host, Hypervisor
+from xsplice_loader.forge import forge
+from xsplice_loader.hypervisor.boot_sites import boot_sites
+
+if TYPE_CHECKING:
+    from known_hypervisors import Package
+
+ENTRY = struct.Struct("<iiHBBBB")
+
+
+def sites(hypervisor: Hypervisor) -> dict[int, int]:
+    """Return the end of every site by its start, read entry by entry."""
+    start, end = (
+        hypervisor.symbols.address_of(name) or 0 for name in (b"__alt_instructions", b"__alt_instructions_end")
+    )
+    table = hypervisor.read(start, end - start) or b""
+    found: dict[int, int] = {}
+    for index, (way, _, _, length, _, padding, _) in enumerate(ENTRY.iter_unpack(table)):
+        site = start + index * ENTRY.size + way
+        found[site] = max(site + length + padding, found.get(site, 0))
+    return found
+
+
+def test_every_entry_of_the_table_is_a_site(package: Package) -> None:
+    hypervisor = Hypervisor.open(package.xen_syms)
+    expected = sites(hypervisor)
+    assert len(expected) > 3000
+    known = boot_sites(hypervisor)
+    for start, end in expected.items():
+        assert known.bytes_in(start - 1, end - start + 1) >= set(range(start, end))
+        assert known.bytes_in(start, 1) == ({start} if start < end else set())
+    text = range(hypervisor.text_start, hypervisor.text_end)
+    assert len(known.bytes_in(text.start, len(text))) == len(
+        {p for s, e in expected.items() for p in range(s, e) if p in text}
+    )
+
+
+def test_a_list_of_symbols_has_no_table(package: Package) -> None:
+    assert len(boot_sites(Hypervisor.open(package.map)).starts) == 0
+
+
+def test_the_model_is_altered_nowhere() -> None:
+    assert len(boot_sites(Hypervisor.model()).starts) == 0
+
+
+def test_an_expectation_of_altered_bytes_is_not_compared(package: Package) -> None:
+    hypervisor = Hypervisor.open(package.xen_syms)
+    # A function with a site among its first 31 bytes, and some bytes before it.
+    known = boot_sites(hypervisor)
+    name, address, altered = next(
+        (name, address, altered)
+        for name, address in ((name, address) for name, address, kind in hypervisor.symbols if kind in "tT")
+        if b"#" not in name
+        and hypervisor.symbols.address_of(name) == address
+        and hypervisor.text_start <= address < hypervisor.text_end - 64
+        and (altered := known.bytes_in(address, 31))
+        and min(altered) > address
+    )
+    contents = bytearray(hypervisor.read(address, 31) or b"")
+    contents[min(altered) - address] ^= 0xFF
+    assert _applied(hypervisor, name, bytes(contents)) == [("XSP247", "warning")]
+    contents[0] ^= 0xFF
+    assert _applied(hypervisor, name, bytes(contents)) == [("XSP216", "error")]
+
+
+def _applied(hypervisor: Hypervisor, name: bytes, expected: bytes) -> list[tuple[str, str]]:
+    source = f"""
+        .text
+.Lnew:  ret
+        .livepatch_func "{name.decode()}", .Lnew, 64, 0, 1
+        .livepatch_expect {expected.hex()}
+        .livepatch_depends xen
+        .livepatch_xen_depends xen
+        .build_id a1
+    """
+    host = Host(hypervisor)
+    host.upload("a", forge(source, xen_build_id=hypervisor.build_id)).raise_for_verdict()
+    return [(finding.rule, finding.severity) for finding in host.apply("a").findings]
