@@ -1,4 +1,4 @@
-"""Places that Xen alters when it boots: as the table in Debian's Xen 4.17 names them, and what they mean for expectations."""
+"""Places that Xen alters when it boots, as the table in Debian's Xen 4.17 names them, and expectations of them."""
 
 from __future__ import annotations
 
