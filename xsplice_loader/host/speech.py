@@ -22,10 +22,7 @@ _FLAGS = """\
       --nodeps           Disable inter-module buildid dependency check.
                          Check only against hypervisor buildid.
 """
-_FORCE = """\
-Options:
-  --force                Execute the command even if it is an unsafe one.
-"""
+_FORCE = " Use --force option to bypass some checks.\n"
 
 
 class Speech:
@@ -45,8 +42,8 @@ class Speech:
             "xen-livepatch: live patching tool\n"
             f"Usage: xen-livepatch {'[--force] ' if release.tool_knows_force else ''}<command> [args]"
             f"{' [command-flags]' if flags else ''}\n"
-            " <name> An unique name of payload. Up to 128 characters.\n"
             f"{_FORCE if release.tool_knows_force else ''}"
+            " <name> An unique name of payload. Up to 128 characters.\n"
             "Commands:\n"
             "  help                   display this help\n"
             "  upload <name> <file>   upload file <file> with <name> name\n"

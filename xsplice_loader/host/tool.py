@@ -28,6 +28,7 @@ EXIT_OK, EXIT_FAILED, EXIT_AGAIN = 0, 1, 2
 EAGAIN, EBUSY, EINVAL, ENOENT = (ERRNOS[name] for name in ("EAGAIN", "EBUSY", "EINVAL", "ENOENT"))
 EFAULT, ENODEV = 14, 19
 NODEPS = "--nodeps"
+FORCE = "--force"
 NAME_COLUMN = 40
 SHOWN = 32
 """Bytes that are shown of every patched function."""
@@ -115,10 +116,12 @@ class LivepatchTool:
 
     def _run(self, words: Sequence[str]) -> int:
         release = self.release
-        if release.tool_knows_force and words and words[0] == "--force":
-            words = words[1:]
         if not words:
             return self._help(())
+        if release.tool_knows_force and words[0] == FORCE:
+            words = words[1:]
+            if not words:
+                return self._wrong_arguments()
         verb, *arguments = words
         known = [
             name for name in self._verbs if name == verb or (release.tool_knows_prefixes and name.startswith(verb))
