@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shlex
 import zipfile
@@ -37,9 +38,9 @@ class Sequence:
 
     def read(self, file: str) -> bytes | OSError:
         """Return a payload's bytes."""
-        if file.rstrip("/") in ("dir", "."):
+        if os.path.normpath(file) in ("dir", ".") and file:
             return IsADirectoryError(21, "Is a directory")
-        contents = _payloads(self.release).get(file.removeprefix("./").removeprefix("/payloads/"))
+        contents = _payloads(self.release).get(os.path.normpath(file).removeprefix("/payloads/"))
         return contents if contents is not None else FileNotFoundError(2, "No such file or directory")
 
 
@@ -62,7 +63,7 @@ def recorded() -> Iterator[Sequence]:
 def _escaped(line: str) -> Any:
     """Return a row, with what is no UTF-8 as this program shows it."""
     text = json.dumps(json.loads(line), ensure_ascii=False)
-    return json.loads(re.sub("[\udc80-\udcff]", lambda found: f"\\\\x{ord(found[0]) - 0xdc00:02x}", text))
+    return json.loads(re.sub("[\udc80-\udcff]", lambda found: f"\\\\x{ord(found[0]) - 0xDC00:02x}", text))
 
 
 def _whole(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -94,7 +95,9 @@ def said(step: Step) -> dict[str, Any]:
 def recorded_words(step: dict[str, Any]) -> dict[str, Any]:
     """Return the same of the record."""
     # A line that a hook leaves without an end runs into the next one, level and all.
-    lines = [part for line in step["xen"] for part in re.sub(r"(.)<\d>livepatch: ", r"\1\nlivepatch: ", line).split("\n")]
+    lines = [
+        part for line in step["xen"] for part in re.sub(r"(.)<\d>livepatch: ", r"\1\nlivepatch: ", line).split("\n")
+    ]
     return {
         **{key: step[key] for key in ("rc", "errno", "out", "err", "list")},
         "messages": [line.split("livepatch: ", 1)[1] for line in lines if "livepatch: " in line],

@@ -1,4 +1,4 @@
-"""What `xen-livepatch` says, and when it goes to Xen at all (`spec/04 §9`); the three recorded releases are elsewhere."""
+"""What `xen-livepatch` says, and when it goes to Xen at all (`spec/04 §9`), beyond the three recorded releases."""
 
 from __future__ import annotations
 

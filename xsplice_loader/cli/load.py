@@ -13,15 +13,17 @@ import click
 
 from xsplice_loader import __version__
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
-from xsplice_loader.cli.parameters import AddressRange, PageAddress, VmapName
+from xsplice_loader.cli.parameters import AddressRange, Arguments, PageAddress, VmapName
 
 if TYPE_CHECKING:
+    from xsplice_loader.emulation import Run
     from xsplice_loader.host import Host
     from xsplice_loader.host.hooks import HookRunner
     from xsplice_loader.host.script import Command
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.vmap import VmapCallback
+    from xsplice_loader.report.document import When
     from xsplice_loader.results import LoadResult, Relocation, Step
 
 ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
@@ -42,6 +44,7 @@ Examples:
   xsplice-load --format json --relocations fix.livepatch > fix.json
   xsplice-load --elf out fix.livepatch && objdump -d out/fix.elf
   xsplice-load --apply base.livepatch on-top.livepatch
+  xsplice-load --run xen_extra_version fix.livepatch
   xsplice-load --script commands.txt               xen-livepatch commands, one to a line
 
 Exit status: 0 every payload accepted, 1 some payload refused or some command of a script failed, 2 wrong usage or a
@@ -73,6 +76,8 @@ class Settings(NamedTuple):
     apply: bool
     nodeps: bool
     script: str | None
+    run: str | None
+    args: tuple[int, ...]
     format: Literal["text", "json"]
     relocations: bool
     window: bool
@@ -159,6 +164,13 @@ def _features(_context: click.Context, _parameter: click.Parameter, text: str) -
     help="instead of PAYLOAD...: commands of xen-livepatch, one to a line; payloads are looked for beside the script",
 )
 @click.option(
+    "--run",
+    metavar="FUNCTION",
+    help="execute a function of the hypervisor, or an address, before and after the payloads are applied: "
+    "what it returns, the way it takes, what it writes",
+)
+@click.option("--args", type=Arguments(), default="", metavar="LIST", help="its arguments: up to six integers")
+@click.option(
     "--format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="how to write the result"
 )
 @click.option("--relocations", is_flag=True, help="list every relocation, with instruction, S, A, P and value")
@@ -205,16 +217,21 @@ def run(settings: Settings) -> int:
         raise click.UsageError("--script stands in the place of PAYLOAD... and --apply: the script uploads and applies")
     if settings.nodeps and not settings.apply:
         raise click.UsageError("--nodeps goes with --apply; in a script it stands behind the name: apply NAME --nodeps")
+    if settings.args and settings.run is None:
+        raise click.UsageError("--args goes with --run FUNCTION")
     commands = None if settings.script is None else _commands(settings.script)
     contents = {file: _read(path, settings.max_size) for file, path in _paths(settings, commands).items()}
     host = _host(settings, {file: data for file, data in contents.items() if isinstance(data, bytes)})
-    if commands is None and not settings.apply:
+    # What a payload brings along is not there before, and cannot be compared.
+    before = _execute(host, settings, "before", required=False)
+    if commands is None and not settings.apply and settings.run is None:
         steps = None
         results = [_upload(host, file, contents[file]) for file in settings.payloads]
     else:
         steps, results = _run(settings, host, commands, contents)
+    runs = [*before, *_execute(host, settings, "after", required=True)]
     _write_files(settings, results)
-    emit(settings.output, _render(settings, host, results, steps))
+    emit(settings.output, _render(settings, host, results, steps, runs))
     return _status(results, steps or [])
 
 
@@ -303,6 +320,22 @@ def _hook_runner() -> HookRunner:
     return run_hook
 
 
+def _execute(host: Host, settings: Settings, when: When, *, required: bool) -> list[tuple[When, Run]]:
+    """Run the function that was asked for, if any; one that is not there is an error where it is required."""
+    if settings.run is None:
+        return []
+    from xsplice_loader.emulation import EmulatorMissingError, UnknownFunctionError, run  # noqa: PLC0415 - as above
+
+    try:
+        return [(when, run(host.state, settings.run, settings.args))]
+    except UnknownFunctionError as error:
+        if not required:
+            return []
+        raise UnusableError(_safe(f"--run {settings.run}: {error}")) from None
+    except EmulatorMissingError as error:
+        raise UnusableError(str(error)) from None
+
+
 def _hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
     from xsplice_loader.hypervisor import Hypervisor, HypervisorFileError  # noqa: PLC0415 - numpy, as above
 
@@ -342,12 +375,14 @@ def _safe(text: str) -> str:
     return for_terminal(path_text(text))
 
 
-def _render(settings: Settings, host: Host, results: list[LoadResult], steps: list[Step] | None) -> bytes:
+def _render(
+    settings: Settings, host: Host, results: list[LoadResult], steps: list[Step] | None, runs: list[tuple[When, Run]]
+) -> bytes:
     items = [_list(result, host) if settings.relocations else None for result in results]
     if settings.format == "json":
         from xsplice_loader.report.document import document, encode  # noqa: PLC0415 - only for JSON
 
-        return encode(document(host, results, items, steps, with_windows=settings.window))
+        return encode(document(host, results, items, steps, runs, with_windows=settings.window))
     from xsplice_loader.report.text import load_report  # noqa: PLC0415 - only for text
 
     verbosity = -1 if settings.quiet else int(settings.verbose)
@@ -357,6 +392,7 @@ def _render(settings: Settings, host: Host, results: list[LoadResult], steps: li
         results if settings.script is None else [],
         items if settings.script is None else [],
         steps or [],
+        runs,
         verbosity=verbosity,
         with_windows=settings.window,
         paint=paint_for(settings.output),

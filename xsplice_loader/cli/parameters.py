@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 4096
 ADDRESS_LIMIT = 1 << 64
+MAX_ARGUMENTS = 6
 UPPER_HALF = 0xFFFF800000000000
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 
@@ -67,6 +68,30 @@ class AddressRange(click.ParamType["tuple[int, int]"]):
                 f"the range {value} does not lie in the upper half of the address space, where Xen lives", param, ctx
             )
         return start, end
+
+
+class Arguments(click.ParamType["tuple[int, ...]"]):
+    """Integers for a function, separated by commas or spaces."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the integers."""
+        if isinstance(value, tuple):
+            return value
+        words = value.replace(",", " ").split()
+        if len(words) > MAX_ARGUMENTS:
+            self.fail(f"a function takes at most {MAX_ARGUMENTS} arguments here, not {len(words)}", param, ctx)
+        return tuple(self._integer(word, param, ctx) for word in words)
+
+    def _integer(self, word: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(word, 0)
+        except ValueError:
+            self.fail(f"{word!r} is no integer; expected for example 7, -1 or 0xffff82d040200000", param, ctx)
+        if not -(ADDRESS_LIMIT // 2) <= number < ADDRESS_LIMIT:
+            self.fail(f"{word} does not fit 64 bits", param, ctx)
+        return number
 
 
 class CallbackError(click.ClickException):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from xsplice_loader.emulation.outcomes import Outcome, Via  # noqa: TC001 - msgspec reads them at run time
 from xsplice_loader.host.errnos import errno_name
 from xsplice_loader.report.escaping import path_text
 from xsplice_loader.results import Cause, Verdict  # noqa: TC001 - msgspec reads them at run time
@@ -18,11 +19,13 @@ from xsplice_loader.rules.rule import Severity, Stage  # noqa: TC001
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from xsplice_loader.emulation.outcomes import Run
     from xsplice_loader.host import Host
     from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import Finding, LoadResult, Region, Relocation, Step
 
 SCHEMA: Final = "xsplice-load/1"
+When = Literal["before", "after"]
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -210,13 +213,53 @@ class StepEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     crash: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class PathEntry(msgspec.Struct, frozen=True):
+    """A function that was entered on the way; `payload` is null where it is Xen's own."""
+
+    address: str
+    symbol: str | None
+    payload: str | None
+    via: Via
+    depth: int
+
+
+class WriteEntry(msgspec.Struct, frozen=True):
+    """Bytes that were written; `before` is null where they are not known."""
+
+    address: str
+    symbol: str | None
+    before: str | None
+    after: str
+
+
+class RunEntry(msgspec.Struct, frozen=True):
+    """One run of one function; `value` and `text` are null unless it returned, and a text."""
+
+    function: str
+    when: Literal["before", "after"]
+    address: str
+    outcome: Outcome
+    reason: str | None
+    value: str | None
+    text: str | None
+    instructions: int
+    path: list[PathEntry]
+    path_left_off: int
+    writes: list[WriteEntry]
+    console: list[str]
+
+
 class Document(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `xsplice-load --format json` writes; `steps` only with `--script` or `--apply`."""
+    """What `xsplice-load --format json` writes.
+
+    `steps` only with `--script`, `--apply` or `--run`; `runs` only with `--run`.
+    """
 
     schema: Literal["xsplice-load/1"]
     hypervisor: HypervisorEntry
     payloads: list[PayloadEntry]
     steps: list[StepEntry] | msgspec.UnsetType = msgspec.UNSET
+    runs: list[RunEntry] | msgspec.UnsetType = msgspec.UNSET
 
 
 def json_schema() -> dict[str, Any]:
@@ -230,10 +273,11 @@ def document(
     results: Sequence[LoadResult],
     relocations: Sequence[Iterable[Relocation] | None],
     steps: Sequence[Step] | None,
+    runs: Sequence[tuple[When, Run]],
     *,
     with_windows: bool,
 ) -> Document:
-    """Return the document for some uploads, and the steps of a script.
+    """Return the document for some uploads, the steps of a script, and what was run before and after.
 
     `relocations` has a list for each upload, or None where none is asked for.
     """
@@ -255,6 +299,7 @@ def document(
             for result, items in zip(results, relocations, strict=True)
         ],
         steps=msgspec.UNSET if steps is None else [_step(step) for step in steps],
+        runs=[_run(when, run) for when, run in runs] or msgspec.UNSET,
     )
 
 
@@ -347,6 +392,26 @@ def _step(step: Step) -> StepEntry:
         patched=[PatchedEntry(address(function.address), function.contents.hex()) for function in step.patched],
         findings=[_finding(finding) for finding in step.findings],
         crash=msgspec.UNSET if step.crash is None else step.crash,
+    )
+
+
+def _run(when: When, run: Run) -> RunEntry:
+    return RunEntry(
+        function=run.function,
+        when=when,
+        address=address(run.address),
+        outcome=run.outcome,
+        reason=run.reason,
+        value=_maybe_address(run.value),
+        text=run.text,
+        instructions=run.instructions,
+        path=[PathEntry(address(step.address), step.symbol, step.payload, step.via, step.depth) for step in run.path],
+        path_left_off=run.path_left_off,
+        writes=[
+            WriteEntry(address(write.address), write.symbol, _hex(write.before), write.after.hex())
+            for write in run.writes
+        ],
+        console=[*run.console],
     )
 
 

@@ -11,6 +11,7 @@ from xsplice_loader.report.escaping import for_terminal, path_text
 from xsplice_loader.report.findings import finding_lines
 
 if TYPE_CHECKING:
+    from xsplice_loader.emulation.outcomes import Run
     from xsplice_loader.host import Host
     from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import LoadResult, PatchedFunction, Relocation, Step
@@ -30,12 +31,13 @@ def load_report(
     results: Sequence[LoadResult],
     relocations: Sequence[Iterable[Relocation] | None],
     steps: Sequence[Step],
+    runs: Sequence[tuple[str, Run]],
     *,
     verbosity: int,
     with_windows: bool,
     paint: Paint,
 ) -> Iterator[str]:
-    """Yield the lines of the report: uploads, then what was done with them.
+    """Yield the lines of the report: uploads, what was done with them, and what was run before and after.
 
     `verbosity`: -1 verdicts only, 0 ordinary, 1 everything.
     """
@@ -55,6 +57,12 @@ def load_report(
         from xsplice_loader.report.steps import step_lines  # noqa: PLC0415 - only with --apply or --script
 
         yield from step_lines(steps, verbosity=verbosity, paint=paint)
+        if verbosity >= 0:
+            yield ""
+    if runs:
+        from xsplice_loader.report.runs import run_lines  # noqa: PLC0415 - only with --run
+
+        yield from run_lines(runs, verbosity=verbosity, paint=paint)
         if verbosity >= 0:
             yield ""
     if verbosity >= 0:

@@ -1,0 +1,101 @@
+"""Sorting instructions: what can simply be executed, what leads elsewhere, and what the model has nothing for."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["plain", "call", "jump", "return", "ud2", "undefined", "refused"]
+
+_INTERRUPTS = "it switches or takes interrupts, which are not modelled"
+_DEVICES = "it talks to a device, and none is modelled"
+_WAITS = "it waits for an interrupt, and none will come"
+_REGISTERS = "what a model-specific register holds is not known"
+_PROCESSOR = "what it asks the processor for differs from machine to machine"
+_TRANSITIONS = "it switches to or from a guest or another segment, which is not modelled"
+_SYSTEM = "it needs a state of the processor that is not modelled"
+_REFUSED = {
+    mnemonic: reason
+    for reason, mnemonics in (
+        (_INTERRUPTS, "cli sti int int1 int3 into stgi clgi senduipi"),
+        (_DEVICES, "in out insb insw insd outsb outsw outsd"),
+        (_WAITS, "hlt monitor mwait monitorx mwaitx umonitor umwait tpause"),
+        (_REGISTERS, "rdmsr wrmsr rdfsbase rdgsbase wrfsbase wrgsbase swapgs"),
+        (
+            _PROCESSOR,
+            "cpuid rdtsc rdtscp rdpmc rdpid rdpru rdrand rdseed xgetbv smsw str sgdt sidt sldt lar lsl rdpkru",
+        ),
+        (_TRANSITIONS, "iret iretd iretq syscall sysret sysretq sysenter sysexit sysexitq lcall ljmp retf retfq"),
+        (
+            _SYSTEM,
+            "lgdt lidt lldt ltr lmsw clts invd wbinvd wbnoinvd invlpg invlpga invpcid xsetbv skinit getsec rsm wrpkru "
+            "xsave xsave64 xsavec xsavec64 xsaveopt xsaveopt64 xsaves xsaves64 xrstor xrstor64 xrstors xrstors64 "
+            "verr verw lds les lfs lgs lss enclu encls pconfig",
+        ),
+    )
+    for mnemonic in mnemonics.split()
+}
+_UNDEFINED = ("ud0", "ud1")
+_NOT_FOR_MODEL = ("cr", "dr")
+
+
+class Instruction(NamedTuple):
+    """One instruction, as far as following it needs to know."""
+
+    kind: Kind
+    size: int
+    reason: str | None = None
+    """For a refused one the clause that says why."""
+
+
+class Decoder:
+    """Decodes one instruction at a time."""
+
+    def __init__(self) -> None:
+        import capstone  # noqa: PLC0415 - nothing else of the package's start needs it
+        from capstone import x86  # noqa: PLC0415
+
+        self._disassembler: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)  # type: ignore[no-untyped-call]
+        self._disassembler.detail = True
+        self._groups: dict[int, Kind] = {
+            x86.X86_GRP_CALL: "call",
+            x86.X86_GRP_RET: "return",
+            x86.X86_GRP_JUMP: "jump",
+        }
+        self._privileged = x86.X86_GRP_PRIVILEGE
+        self._register_operand, self._memory_operand = x86.X86_OP_REG, x86.X86_OP_MEM
+        self._segments = {x86.X86_REG_FS: "%fs", x86.X86_REG_GS: "%gs"}
+        self._all_segments = frozenset(
+            (x86.X86_REG_CS, x86.X86_REG_DS, x86.X86_REG_ES, x86.X86_REG_SS, *self._segments)
+        )
+
+    def decode(self, code: bytes, address: int) -> Instruction | None:
+        """Return the instruction that `code` begins with; None where it begins with none that is known."""
+        found: Any = next(self._disassembler.disasm(code, address, 1), None)
+        if found is None:
+            return None
+        # Prefixes such as lock, rep and notrack stand in front.
+        mnemonic: str = found.mnemonic.split()[-1]
+        if mnemonic == "ud2":
+            return Instruction("ud2", found.size)
+        if mnemonic in _UNDEFINED:
+            return Instruction("undefined", found.size)
+        reason = self._refusal(found, mnemonic)
+        if reason is not None:
+            return Instruction("refused", found.size, f"{found.mnemonic} {found.op_str}".strip() + f": {reason}")
+        groups = set(found.groups)
+        return Instruction(next((kind for group, kind in self._groups.items() if group in groups), "plain"), found.size)
+
+    def _refusal(self, found: Any, mnemonic: str) -> str | None:
+        if mnemonic in _REFUSED:
+            return _REFUSED[mnemonic]
+        if mnemonic.startswith("v"):
+            # VEX and EVEX forms, which the emulator takes for their older namesakes, and virtual machines.
+            return _SYSTEM
+        for operand in found.operands:
+            if operand.type == self._memory_operand and operand.mem.segment in self._segments:
+                return f"it goes through {self._segments[operand.mem.segment]}, whose base is not known"
+            if operand.type == self._register_operand:
+                name = found.reg_name(operand.reg)
+                if operand.reg in self._all_segments or name.startswith(_NOT_FOR_MODEL):
+                    return f"the register %{name} is not modelled"
+        return _SYSTEM if self._privileged in found.groups else None

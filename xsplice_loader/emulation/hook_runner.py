@@ -1,0 +1,63 @@
+"""Running the hooks of payloads (`spec/04 §4`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xsplice_loader.emulation.running import DEFAULT_LIMITS, execute
+from xsplice_loader.host.hooks import HookCall, HookOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xsplice_loader.emulation.outcomes import Limits
+    from xsplice_loader.loading import HostState
+    from xsplice_loader.releases import Permissions
+
+
+def run_hook(host: HostState, call: HookCall, *, limits: Limits = DEFAULT_LIMITS) -> HookOutcome:
+    """Run a hook in a host's memory; a `HookRunner`.
+
+    What it wrote stays if it came to its end. A hook that was stopped counts as one that returned 0 and wrote
+    nothing: half of its work would be a state that no real machine is ever in. What it had printed is kept.
+
+    Raises:
+        EmulatorMissingError: the extra `emulate` is not installed.
+    """
+    done = execute(
+        host,
+        call.address,
+        limits=limits,
+        passes_structure=call.section in host.release.single_hooks,
+        may_write=_write_access(host, call),
+    )
+    outcome, reason = done.ending
+    if outcome == "crash":
+        return HookOutcome(console=done.console, crash=reason)
+    if outcome == "stopped":
+        return HookOutcome(console=done.console, warning=reason)
+    for write in done.writes:
+        host.memory.overwrite(write.address, write.after)
+    value = done.machine.register("RAX") & 0xFFFF_FFFF
+    return HookOutcome(value - (1 << 32) if value >> 31 else value, done.console)
+
+
+def _write_access(host: HostState, call: HookCall) -> Callable[[int, Permissions], bool]:
+    """Return what a hook may write beyond what pages are made for.
+
+    Load and unload hooks run while Xen patches, when what it patches is writable (`spec/04 §4`).
+    """
+    release = host.release
+    hypervisor = host.hypervisor
+    if call.section not in release.hook_arrays:
+        return lambda page, permissions: False
+    active = [(hypervisor.image_start, hypervisor.image_end)] + [
+        (loaded.placement.base, loaded.placement.end) for loaded in host.payloads if host.is_active(loaded)
+    ]
+
+    def may_write(page: int, permissions: Permissions) -> bool:
+        if release.clears_write_protection:
+            return True
+        return permissions in release.relaxed_pages and any(start <= page < end for start, end in active)
+
+    return may_write

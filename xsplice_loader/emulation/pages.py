@@ -1,0 +1,106 @@
+"""Pages of a host's memory on loan to the emulator: copied when first touched, with a record of what was written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xsplice_loader.memory.address_space import MemoryFault
+from xsplice_loader.releases import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.releases import Permissions
+
+PAGE_MASK = PAGE_SIZE - 1
+
+
+class Page:
+    """One page, and what the emulator has to know of it."""
+
+    __slots__ = ("address", "frame", "is_own", "permissions", "unknown", "written")
+
+    def __init__(self, address: int, permissions: str, frame: int, *, unknown: bytearray | None, is_own: bool) -> None:
+        self.address = address
+        self.permissions = permissions
+        """`r`, `w` and `x`, as far as each is allowed."""
+        self.frame = frame
+        """Where its bytes are in the emulator's own memory."""
+        self.unknown = unknown
+        """1 for each byte whose contents nobody knows; None: all are known."""
+        self.is_own = is_own
+        """It belongs to the emulation, not to the host."""
+        self.written: dict[int, int] = {}
+        """What was written, by offset."""
+
+    def write(self, offset: int, contents: bytes) -> None:
+        """Note that bytes were written."""
+        self.written.update(enumerate(contents, offset))
+        if self.unknown is not None:
+            self.unknown[offset : offset + len(contents)] = bytes(len(contents))
+
+    def is_known(self, offset: int, size: int) -> bool:
+        """Tell whether the contents of bytes, as far as they are in this page, are known."""
+        return self.unknown is None or not any(self.unknown[offset : offset + size])
+
+
+class HostPages:
+    """What a host's memory holds, page by page."""
+
+    def __init__(self, memory: AddressSpace, may_write: Callable[[int, Permissions], bool]) -> None:
+        """`may_write(page, permissions)` tells whether a page may be written although its permissions do not say so."""
+        self._memory = memory
+        self._may_write = may_write
+
+    def permissions_of(self, address: int) -> str | None:
+        """Return what the page at `address` may be used for, None where nothing is mapped."""
+        # Where an image does not fill its last page, its first byte is mapped; its first page likewise at the end.
+        for place in (address, address + PAGE_MASK):
+            try:
+                permissions = self._memory.protections_of(place, 1)[0].permissions
+            except MemoryFault:
+                continue
+            if "w" not in permissions and self._may_write(address, permissions):
+                return permissions.replace("-", "w", 1)
+            return permissions
+        return None
+
+    def contents_of(self, address: int) -> tuple[bytes, bytearray | None]:
+        """Return a page's bytes, 0 for those that are not known, and a mark for each of those."""
+        contents, unknown = bytearray(PAGE_SIZE), bytearray(b"\1" * PAGE_SIZE)
+        for offset, known in self._known(address, PAGE_SIZE):
+            start = offset - address
+            contents[start : start + len(known)] = known
+            unknown[start : start + len(known)] = bytes(len(known))
+        return bytes(contents), unknown if any(unknown) else None
+
+    def before(self, address: int, size: int) -> bytes | None:
+        """Return what stands in the host's memory; None where that is not known."""
+        try:
+            return self._memory.read(address, size)
+        except MemoryFault:
+            return None
+
+    def _known(self, address: int, size: int) -> Iterator[tuple[int, bytes]]:
+        contents = self.before(address, size)
+        if contents is not None:
+            yield address, contents
+        elif size > 1:
+            half = size // 2
+            yield from self._known(address, half)
+            yield from self._known(address + half, size - half)
+
+
+def runs_of(pages: list[Page]) -> Iterator[tuple[int, bytes]]:
+    """Return what was written into the host's pages, neighbouring bytes together, by address."""
+    start, run = 0, bytearray()
+    for page in sorted((page for page in pages if not page.is_own), key=lambda page: page.address):
+        for offset in sorted(page.written):
+            if page.address + offset != start + len(run):
+                if run:
+                    yield start, bytes(run)
+                start, run = page.address + offset, bytearray()
+            run.append(page.written[offset])
+    if run:
+        yield start, bytes(run)

@@ -1,0 +1,77 @@
+"""Bug frames, `.bug_frames.N`: what Xen does about a `ud2` in its own code (`spec/04 §5.3`).
+
+A frame is two 32-bit words, each a signed distance of 24 bits from the frame's start and seven bits of a line
+number. The assembler adds the shifted line number to the distance, so that a negative distance borrows one from the
+line's bits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from xsplice_loader.memory.address_space import ADDRESS_MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RUN_FUNCTION, WARN, BUG, ASSERT = KINDS = range(4)
+"""The kinds of frames, by the number in the section's name; Xen searches them in this order."""
+_WORD = 4
+_FRAME_SIZES = {RUN_FUNCTION: 8, WARN: 8, BUG: 8, ASSERT: 16}
+_DISTANCE_BITS = 24
+_DISTANCE_LIMIT = 1 << _DISTANCE_BITS
+_LINE_LIMIT = 1 << 7
+
+
+class BugFrame(NamedTuple):
+    """One frame. Nothing in it was looked up, so each of the addresses may lead anywhere."""
+
+    kind: int
+    address: int
+    """Of the `ud2`."""
+    file: int
+    """Address of the file's name; in a frame that runs a function, that function."""
+    line: int
+    """0 to 16383."""
+    message: int | None
+    """Address of what an assertion asserted; None for other kinds."""
+
+
+class BugTable(NamedTuple):
+    """The frames of one kind, as they stand in memory."""
+
+    kind: int
+    address: int
+    contents: bytes
+
+    def frames(self) -> Iterator[BugFrame]:
+        """Decode the frames in order; what is left over at the end, because it is shorter than a frame, is none."""
+        size = _FRAME_SIZES[self.kind]
+        for offset in range(0, len(self.contents) - size + 1, size):
+            yield self._frame(self.address + offset, self.contents[offset : offset + size])
+
+    def frame_of(self, address: int) -> BugFrame | None:
+        """Return the first frame for the instruction at `address`, as Xen finds it, or None."""
+        return next((frame for frame in self.frames() if frame.address == address), None)
+
+    def _frame(self, start: int, entry: bytes) -> BugFrame:
+        words = [int.from_bytes(entry[place : place + _WORD], "little") for place in range(0, len(entry), _WORD)]
+        location, high = _parts(words[0])
+        file, low = _parts(words[1])
+        return BugFrame(
+            self.kind,
+            (start + location) & ADDRESS_MASK,
+            (start + file) & ADDRESS_MASK,
+            high * _LINE_LIMIT + low,
+            (start + _signed(words[3], 32)) & ADDRESS_MASK if self.kind == ASSERT else None,
+        )
+
+
+def _parts(word: int) -> tuple[int, int]:
+    """Return the distance and the seven bits of the line in one word."""
+    distance = _signed(word % _DISTANCE_LIMIT, _DISTANCE_BITS)
+    return distance, ((word >> _DISTANCE_BITS) + (distance < 0)) % _LINE_LIMIT
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) else value
