@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from xsplice_loader.host import Host, UnknownVmapError
     from xsplice_loader.hypervisor import Hypervisor, HypervisorFileError
     from xsplice_loader.releases import Release, UnknownReleaseError
-    from xsplice_loader.results import Finding, LoadError, LoadResult
+    from xsplice_loader.results import ActionError, ActionResult, Finding, ListedPayload, LoadError, LoadResult
 
 __version__ = "0.1.0"
 
 # Imported on first use, so that a command pays only for what it needs.
 _HOMES = {
+    "ActionError": "results",
+    "ActionResult": "results",
     "Finding": "results",
     "Host": "host",
     "Hypervisor": "hypervisor",
     "HypervisorFileError": "hypervisor",
+    "ListedPayload": "results",
     "LoadError": "results",
     "LoadResult": "results",
     "Release": "releases",
@@ -35,10 +38,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "ActionError",
+    "ActionResult",
     "Finding",
     "Host",
     "Hypervisor",
     "HypervisorFileError",
+    "ListedPayload",
     "LoadError",
     "LoadResult",
     "Release",

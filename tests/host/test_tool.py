@@ -115,3 +115,13 @@ def test_load_unloads_what_cannot_be_applied() -> None:
         ("Error 22: Invalid argument",),
     )
     assert tool.host.list() == []
+
+
+def test_metadata_that_was_left_in_the_upload_cannot_be_listed() -> None:
+    """Seen on 4.20: `.modinfo` without SHF_ALLOC is accepted, then Xen cannot copy it, and dies of it at apply."""
+    tool = tool_of("4.20.3")
+    FILES["loose"] = payload('.section .modinfo, "", @progbits\n.asciz "a=1"\n')
+    assert run(tool, "upload loose loose")[0] == 0
+    assert run(tool, "list") == (1, (), ("Failed to list 0/1.", "Error 14: Bad address"))
+    step = tool.run("apply loose", ["apply", "loose"])
+    assert (step.rc, step.crash) == (None, "XSP235")
