@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import stat
 import sys
 import zlib
 from bisect import bisect_right
@@ -81,22 +79,17 @@ class Pieces:
 def read_contents(path: str | os.PathLike[str]) -> memoryview:
     """Return a file's content, unpacked if it is gzipped; `-` is standard input.
 
-    Regular files are mapped, not read. Pipes are read, up to `UNPACKED_LIMIT` bytes.
+    All of it is read at once, up to `UNPACKED_LIMIT` bytes: whatever becomes of the file meanwhile, what was read stays.
 
     Raises:
-        FormError: the file is empty, no file, or too large once unpacked.
+        FormError: the file is empty, or too large.
         OSError: it cannot be opened or read.
 
     """
     if os.fspath(path) == "-":
         return _unpacked(memoryview(_bounded(sys.stdin.buffer.read(UNPACKED_LIMIT + 1))))
     with open(path, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return _unpacked(memoryview(_bounded(file.read(UNPACKED_LIMIT + 1))))
-        if status.st_size == 0:
-            raise FormError("is empty")
-        return _unpacked(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+        return _unpacked(memoryview(_bounded(file.read(UNPACKED_LIMIT + 1))))
 
 
 def part(data: memoryview, offset: int, size: int, what: str) -> memoryview:
