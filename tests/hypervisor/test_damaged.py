@@ -105,16 +105,26 @@ def test_many_members_add_up(tmp_path: Path, unpacked: bytes) -> None:
     assert Hypervisor.open(path).release.name == "4.17.7"
 
 
-def test_holes_cost_no_memory(tmp_path: Path) -> None:
+def test_a_huge_file_costs_no_memory(tmp_path: Path) -> None:
     sections = struct.pack("<8s6I2HI", b".text", 1 << 30, 0, 0, 0, 0, 0, 0, 0, 0x60000020)
     path = tmp_path / "xen.efi"
     with path.open("wb") as file:
         file.write(pe_header(0x8664, 1) + sections)
         file.truncate(8 << 30)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(HypervisorFileError, match="embedded symbol table"):
+    with pytest.raises(HypervisorFileError, match="larger than 256 MiB"):
         Hypervisor.open(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+
+
+def test_a_file_that_is_cut_while_it_is_used(tmp_path: Path, unpacked: bytes) -> None:
+    path = tmp_path / "xen-syms"
+    path.write_bytes(unpacked)
+    hypervisor = Hypervisor.open(path)
+    expected = hypervisor.read(hypervisor.text_start, 16)
+    os.truncate(path, 0)
+    assert hypervisor.read(hypervisor.text_start, 16) == expected
+    assert hypervisor.symbols.address_of(b"strlen") is not None
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.9999])

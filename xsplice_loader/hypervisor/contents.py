@@ -29,6 +29,9 @@ class FormError(ValueError):
     """What is wrong with a file's content. Whoever opened the file adds its name."""
 
 
+TOO_LARGE = FormError(f"is larger than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is")
+
+
 class Piece(NamedTuple):
     """Bytes of the image at consecutive offsets from XEN_VIRT_START: `data`, then zeros up to `size`."""
 
@@ -79,7 +82,7 @@ class Pieces:
 def read_contents(path: str | os.PathLike[str]) -> memoryview:
     """Return a file's content, unpacked if it is gzipped; `-` is standard input.
 
-    All of it is read at once, up to `UNPACKED_LIMIT` bytes: whatever becomes of the file meanwhile, what was read stays.
+    All of it is read at once: whatever becomes of the file meanwhile, what was read stays as it was.
 
     Raises:
         FormError: the file is empty, or too large.
@@ -89,6 +92,8 @@ def read_contents(path: str | os.PathLike[str]) -> memoryview:
     if os.fspath(path) == "-":
         return _unpacked(memoryview(_bounded(sys.stdin.buffer.read(UNPACKED_LIMIT + 1))))
     with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size > UNPACKED_LIMIT:
+            raise TOO_LARGE
         return _unpacked(memoryview(_bounded(file.read(UNPACKED_LIMIT + 1))))
 
 
@@ -111,7 +116,7 @@ def _bounded(data: bytes) -> bytes:
     if not data:
         raise FormError("is empty")
     if len(data) > UNPACKED_LIMIT:
-        raise FormError(f"is larger than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is")
+        raise TOO_LARGE
     return data
 
 
