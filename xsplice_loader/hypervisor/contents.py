@@ -29,9 +29,6 @@ class FormError(ValueError):
     """What is wrong with a file's content. Whoever opened the file adds its name."""
 
 
-TOO_LARGE = FormError(f"is larger than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is")
-
-
 class Piece(NamedTuple):
     """Bytes of the image at consecutive offsets from XEN_VIRT_START: `data`, then zeros up to `size`."""
 
@@ -93,7 +90,7 @@ def read_contents(path: str | os.PathLike[str]) -> memoryview:
         return _unpacked(memoryview(_bounded(sys.stdin.buffer.read(UNPACKED_LIMIT + 1))))
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size > UNPACKED_LIMIT:
-            raise TOO_LARGE
+            raise _too_large()
         return _unpacked(memoryview(_bounded(file.read(UNPACKED_LIMIT + 1))))
 
 
@@ -112,11 +109,15 @@ def part(data: memoryview, offset: int, size: int, what: str) -> memoryview:
     return data[offset : offset + size]
 
 
+def _too_large() -> FormError:
+    return FormError(f"is larger than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is")
+
+
 def _bounded(data: bytes) -> bytes:
     if not data:
         raise FormError("is empty")
     if len(data) > UNPACKED_LIMIT:
-        raise TOO_LARGE
+        raise _too_large()
     return data
 
 
