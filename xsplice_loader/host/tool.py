@@ -14,6 +14,7 @@ from xsplice_loader.host.files import unreadable
 from xsplice_loader.host.speech import OldSpeech, Speech
 from xsplice_loader.loading import MAX_NAME
 from xsplice_loader.memory.address_space import MemoryFault
+from xsplice_loader.payload import text_of
 from xsplice_loader.results import Finding, PatchedBytes, Step
 from xsplice_loader.rules.actions import WILD_TABLE
 from xsplice_loader.rules.rule import ERRNOS
@@ -299,7 +300,7 @@ class LivepatchTool:
         state = self.host.state
         subject = state.payload_named(self._subject) if self._subject is not None else None
         return Step(
-            command=command,
+            command=_shown(command),
             rc=rc,
             crash=crash,
             errno=self.speech.errno if crash is None else None,
@@ -317,7 +318,12 @@ class LivepatchTool:
 
 def _lines(texts: Iterable[str]) -> tuple[str, ...]:
     """Return lines as they are seen: what a payload says of itself may contain line ends."""
-    return tuple(line for text in texts for line in text.split("\n"))
+    return tuple(line for text in texts for line in _shown(text).split("\n"))
+
+
+def _shown(text: str) -> str:
+    """Return what was typed as text, though it may be no UTF-8."""
+    return text_of(text.encode("utf-8", "surrogateescape"))
 
 
 def _exit_status(errno: int) -> int:

@@ -1,0 +1,38 @@
+"""One target under the coverage-guided fuzzer atheris: `guided.py NAME SECONDS CORPUS [libFuzzer options...]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import atheris
+
+SLOWEST = 2
+"""Seconds that one input may take."""
+MEMORY = 1 << 10
+"""MiB that the process may come to."""
+
+
+def main() -> None:
+    name, seconds, corpus, *options = sys.argv[1:]
+    with atheris.instrument_imports(include=["xsplice_loader"]):
+        from fuzzing.targets import TARGETS  # noqa: PLC0415 - what is imported here is watched
+
+    target = TARGETS[name]
+    folder = Path(corpus)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(target.seeds()):
+        (folder / f"seed-{number}").write_bytes(seed)
+    limits = [
+        f"-max_total_time={seconds}",
+        f"-timeout={SLOWEST}",
+        f"-rss_limit_mb={MEMORY}",
+        f"-max_len={target.largest}",
+        f"-artifact_prefix={folder.parent}/{name}-",
+        "-print_final_stats=1",
+    ]
+    atheris.Setup([sys.argv[0], *limits, *options, str(folder)], target.run)
+    atheris.Fuzz()
+
+
+main()

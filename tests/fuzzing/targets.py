@@ -1,0 +1,175 @@
+"""What is fuzzed: each reader of files, with what it may raise, and small files to begin with.
+
+A target takes bytes and does with them all that a user could. Anything but its own errors is a finding. Also a plain
+test (`test_targets.py`) runs every target on its seeds.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from xsplice_loader import Host, Hypervisor, HypervisorFileError
+from xsplice_loader.forge import forge
+from xsplice_loader.host.script import ScriptError, read_script, run_script
+from xsplice_loader.host.tool import LivepatchTool
+from xsplice_loader.hypervisor.elf import read_elf
+from xsplice_loader.payload import text_of
+from xsplice_loader.relocation.listing import list_relocations
+from xsplice_loader.report.document import document, encode
+from xsplice_loader.report.elf_file import elf_file
+from xsplice_loader.report.text import load_report, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from xsplice_loader import LoadResult
+
+PAYLOADS = Path(__file__).parents[2] / "payloads"
+RELEASES = ("4.7.0", "4.10.0", "4.12.0", "4.14.0", "4.14.6", "4.17.2", "4.17.7", "4.20.3", "4.21.0")
+SCRATCH = "/dev/shm" if os.path.isdir("/dev/shm") else None
+XEN_VIRT_START = 0xFFFF82D040000000
+
+
+class Target(NamedTuple):
+    """One reader."""
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], Iterator[bytes]]
+    largest: int
+    """Bytes of an input at most."""
+
+
+@lru_cache(maxsize=1)
+def model() -> Hypervisor:
+    return Hypervisor.model()
+
+
+@lru_cache(maxsize=1)
+def samples() -> tuple[bytes, ...]:
+    return tuple(forge(path.read_text(encoding="utf-8")) for path in sorted(PAYLOADS.glob("*.s")))
+
+
+def payload(data: bytes) -> None:
+    """Upload, apply, revert, replace and unload under some release's rules, and write every report."""
+    release, data = RELEASES[data[0] % len(RELEASES)] if data else None, data[1:]
+    host = Host(model(), release=release)
+    result = host.upload("fuzzed", data)
+    if result.accepted:
+        for verb in (host.apply, host.revert, host.replace, host.revert, host.unload):
+            verb("fuzzed")
+    _report(host, result)
+
+
+def _report(host: Host, result: LoadResult) -> None:
+    items = list(list_relocations(result.trace, host.state.release)) if result.trace is not None else []
+    encode(document(host, [result], [items], None, [], with_windows=True))
+    "".join(load_report(host, [result], [items], [], [], verbosity=1, with_windows=True, paint=plain)).encode()
+    if result.accepted and result.trace is not None:
+        elf_file(result.trace)
+
+
+def _payload_seeds() -> Iterator[bytes]:
+    for index, data in enumerate(samples()):
+        yield bytes([index % len(RELEASES)]) + data
+
+
+def hypervisor(data: bytes) -> None:
+    """Open a file of any form, and ask it what a load asks."""
+    with tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".xen") as file:
+        file.write(data)
+        file.flush()
+        try:
+            opened = Hypervisor.open(file.name)
+        except HypervisorFileError:
+            return
+    opened.symbols.address_of(b"xen_extra_version")
+    opened.symbols.names_like(b"xen_extra_versoin")
+    opened.symbols.symbol_at(opened.text_start + 5)
+    opened.read(opened.text_start, 64)
+    Host(opened).upload("hello", samples()[0])
+
+
+def _xen_syms_seeds() -> Iterator[bytes]:
+    yield _model_file()
+    yield gzip.compress(_model_file())
+
+
+def _boot_image_seeds() -> Iterator[bytes]:
+    """Yield the model in the 32-bit wrapper that boot loaders read."""
+    pieces = read_elf(memoryview(_model_file())).pieces(XEN_VIRT_START).pieces
+    loads = [(piece.offset, bytes(piece.data)) for piece in pieces]
+    header = struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0, 52, 0, 0, 52, 32, len(loads), 0, 0, 0)
+    at = 52 + 32 * len(loads)
+    table, contents = b"", b""
+    for address, data in loads:
+        table += struct.pack("<IIIIIIII", 1, at + len(contents), address, address, len(data), len(data), 7, 4)
+        contents += data
+    file = b"\x7fELF\1\1\1" + bytes(9) + header + table + contents
+    yield file
+    yield gzip.compress(file)
+
+
+def _efi_seeds() -> Iterator[bytes]:
+    """Yield the model as a PE image of one section."""
+    pieces = read_elf(memoryview(_model_file())).pieces(XEN_VIRT_START).pieces
+    start, end = pieces[0].offset, pieces[-1].end
+    image = bytearray(end - start)
+    for piece in pieces:
+        image[piece.offset - start : piece.offset - start + len(piece.data)] = piece.data
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
+    head += b"PE\0\0" + struct.pack("<HHIIIHH", 0x8664, 1, 0, 0, 0, 240, 0)
+    head += (struct.pack("<H", 0x20B).ljust(24, b"\0") + struct.pack("<Q", XEN_VIRT_START)).ljust(240, b"\0")
+    at = len(head) + 40
+    section = struct.pack("<8s6I2HI", b".text", len(image), start, len(image), at, 0, 0, 0, 0, 0x60000020)
+    yield head + section + bytes(image)
+
+
+def _list_seeds() -> Iterator[bytes]:
+    names = [(address, kind, text_of(name)) for name, address, kind in model().symbols]
+    yield "".join(f"{address:016x} {kind} {name}\n" for address, kind, name in names).encode()
+    yield "".join(f"{name}|{address:016x}|   {kind}  |  FUNC|\n" for address, kind, name in names).encode()
+
+
+def script(data: bytes) -> None:
+    """Run a script whose files are samples."""
+    try:
+        commands = read_script(data.decode("utf-8", "surrogateescape"))
+    except ScriptError:
+        return
+    files = samples()
+
+    def read(file: str) -> bytes | OSError:
+        return files[int(file) % len(files)] if file.isdecimal() and len(file) < 5 else FileNotFoundError(2, "no file")
+
+    tool = LivepatchTool(Host(model()), read)
+    steps = list(run_script(tool, commands[:20]))
+    encode(document(tool.host, tool.uploads, [None] * len(tool.uploads), steps, [], with_windows=False))
+    "".join(load_report(tool.host, [], [], steps, [], verbosity=1, with_windows=False, paint=plain)).encode()
+
+
+def _script_seeds() -> Iterator[bytes]:
+    yield b"# a stack\nupload a 1\napply a\nupload 'b c' 2\napply 'b c' --nodeps\nlist\nrevert 'b c'\nxl debug-keys x\n"
+    yield b"load 3\nload 4 --nodeps\nreplace 5\nunload 3\nupload x\nhelp\nxen-livepatch list\n--force list\n"
+
+
+@lru_cache(maxsize=1)
+def _model_file() -> bytes:
+    from xsplice_loader.hypervisor.image import MODEL  # noqa: PLC0415 - the only use
+
+    return Path(MODEL).read_bytes()
+
+
+TARGETS = {
+    "payload": Target(payload, _payload_seeds, 16 << 10),
+    "xen-syms": Target(hypervisor, _xen_syms_seeds, 32 << 10),
+    "boot-image": Target(hypervisor, _boot_image_seeds, 32 << 10),
+    "efi": Target(hypervisor, _efi_seeds, 32 << 10),
+    "symbol-list": Target(hypervisor, _list_seeds, 16 << 10),
+    "script": Target(script, _script_seeds, 1 << 10),
+}
