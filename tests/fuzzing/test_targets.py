@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from fuzzing.targets import TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from fuzzing.targets import TARGETS
 
 
 @pytest.mark.parametrize("name", TARGETS)
