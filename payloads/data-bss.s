@@ -4,7 +4,15 @@
 # .bss holds is zero. Such a patch cannot be applied a second time after a revert, for nobody knows what its
 # variables hold by then.
 #
+#! release: 4.14.6
+#! release: 4.17.7
+#! release: 4.20.3
 #! expect: accepted
+#! step: apply -> 0
+#! step: revert -> 0
+#! step: apply -> 1 EINVAL
+#! logs: data-bss: can't revert as payload has .data. Please unload
+#! step: unload -> 0
 
         .text
         .balign 16
@@ -14,12 +22,12 @@ replacement:
         lock incl calls(%rip)
         mov     calls(%rip), %eax
         mov     %eax, last_call(%rip)
-        lea     message(%rip), %rax
+        lea     .Lmessage(%rip), %rax
         ret
         .size replacement, . - replacement
 
         .section .rodata, "a", @progbits
-message:
+.Lmessage:
         .asciz  "-patched"
 
         .data

@@ -11,7 +11,7 @@
         .globl replacement
         .type replacement, @function
 replacement:
-        lea     message(%rip), %rax
+        lea     .Lmessage(%rip), %rax
         ret
         .size replacement, . - replacement
 
@@ -25,7 +25,7 @@ do_xen_version:
         .size do_xen_version, . - do_xen_version
 
         .section .rodata, "a", @progbits
-message:
+.Lmessage:
         .asciz  "-patched"
 
         .livepatch_func "xen_extra_version", replacement, 16

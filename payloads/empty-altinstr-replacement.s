@@ -6,6 +6,8 @@
 # Since 4.14.5 (4.15.3, 4.16.1, 4.17.0) empty sections have an address again, and this loads.
 #
 #! expect[4.17.7]: accepted
+#! bytes[4.17.7]: site 0f1f00
+#! step[4.17.7]: apply -> 0
 #! expect[4.14.0]: refused EOVERFLOW relocation
 #! xen-message[4.14.0]: Overflow in relocation 1 in .rela.altinstructions for .altinstructions
 
@@ -14,14 +16,14 @@
         .globl replacement
         .type replacement, @function
 replacement:
-        lea     message(%rip), %rax
+        lea     .Lmessage(%rip), %rax
 site:
         .byte   0x0f, 0x1f, 0x00
         ret
         .size replacement, . - replacement
 
         .section .rodata, "a", @progbits
-message:
+.Lmessage:
         .asciz  "-patched"
 
         .section .altinstr_replacement, "ax", @progbits

@@ -6,6 +6,7 @@
 #
 #! expect: refused EINVAL prepare
 #! expect[4.14.0]: accepted
+#! step[4.14.0]: apply -> 0
 
         .text
         .balign 16

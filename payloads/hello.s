@@ -8,6 +8,18 @@
 #! expect: accepted
 #! expect[--vmap default]: refused EOVERFLOW relocation
 #! xen-message[--vmap default]: Overflow in relocation 1 in .rela.text for .text
+#
+# Applied, it puts a jump over the first five bytes of the old function; reverted, it puts them back.
+#
+#! step: apply -> 0
+#! logs: hello: Applying 1 functions
+#! logs: hello finished APPLY with rc=0
+#! bytes: xen_extra_version e99bcf0000
+#! step: revert -> 0
+#! bytes: xen_extra_version 488d05
+#! step: apply -> 0
+#! step: revert -> 0
+#! step: unload -> 0
 
         .text
         .balign 16
@@ -15,16 +27,16 @@
         .type replacement, @function
 replacement:
         sub     $8, %rsp
-        lea     message(%rip), %rdi
+        lea     .Lmessage(%rip), %rdi
         call    strlen@PLT
         cmpl    $0, system_state(%rip)
-        lea     message(%rip), %rax
+        lea     .Lmessage(%rip), %rax
         add     $8, %rsp
         ret
         .size replacement, . - replacement
 
         .section .rodata, "a", @progbits
-message:
+.Lmessage:
         .asciz  "-patched"
 
         .livepatch_func "xen_extra_version", replacement, 16

@@ -11,12 +11,12 @@
         .globl replacement
         .type replacement, @function
 replacement:
-        lea     message(%rip), %rax
+        lea     .Lmessage(%rip), %rax
         ret
         .size replacement, . - replacement
 
         .section .rodata, "a", @progbits
-message:
+.Lmessage:
         .asciz  "-patched"
 
         .livepatch_func "xen_extra_version", replacement, 16

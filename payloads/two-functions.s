@@ -4,6 +4,11 @@
 # functions of 6 bytes have just room for the jump of 5.
 #
 #! expect: accepted
+#! step: apply -> 0
+#! logs: two-functions: Applying 2 functions
+#! step: revert -> 0
+#! bytes: xen_major_version b804000000c3
+#! bytes: xen_minor_version b811000000c3
 
         .text
         .balign 16

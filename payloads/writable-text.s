@@ -10,12 +10,12 @@
         .globl replacement
         .type replacement, @function
 replacement:
-        lea     message(%rip), %rax
+        lea     .Lmessage(%rip), %rax
         ret
         .size replacement, . - replacement
 
         .section .rodata, "a", @progbits
-message:
+.Lmessage:
         .asciz  "-patched"
 
         .section .text.writable, "awx", @progbits

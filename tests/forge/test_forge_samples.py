@@ -12,14 +12,16 @@ import pytest
 from forge_readback import elf, relas, require
 
 from xsplice_loader.forge import ForgeError, forge
-from xsplice_loader.forge.sample import Case, read_sample
+from xsplice_loader.forge.sample import Case, Contents, SampleStep, read_sample
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "payloads").glob("*.s"))
+C_SAMPLES = sorted((ROOT / "payloads" / "gcc").glob("*.c"))
 
 
 def test_there_are_samples() -> None:
-    assert len(SAMPLES) >= 16
+    assert len(SAMPLES) >= 32
+    assert len(C_SAMPLES) >= 7
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
@@ -98,11 +100,69 @@ def test_releases_repeat_a_case_that_names_none() -> None:
         "#! expct: accepted",
         "#! expect accepted",
         "#! xen-message[4.7.0]: alone",
+        "#! step: apply -> 0",
+        "#! step[4.8.0]: apply",
+        "#! step[4.8.0]: apply -> 3",
+        "#! step[4.8.0]: apply -> 1 EBOGUS",
+        "#! step[4.8.0]: apply -> crash EINVAL",
+        "#! step[4.8.0]: apply --force -> 0",
+        "#! step[4.8.0]: upload -> 0",
+        "#! logs[4.8.0]: before any step",
+        "#! bytes[4.8.0]: f 0",
+        "#! bytes[4.8.0]: f00f",
     ],
 )
 def test_a_head_that_is_not_understood_names_its_line(head: str) -> None:
     with pytest.raises(ForgeError, match="line 2: "):
         read_sample(f"#! expect[4.8.0]: accepted\n{head}")
+
+
+STORY = """// A title
+//! on: first  second
+//! expect: accepted
+//! bytes: site 0f0b
+//! step: apply -> 0
+//! step:   revert  first -> 2 EBUSY
+//! logs: stack: words -> more words
+//! bytes: f 0102
+//! bytes: g 03
+//! logs:   two spaces
+//! step: apply --nodeps -> crash
+//! expect[4.20.3]: accepted
+//! step[4.20.3]: unload a-b.c -> 1
+"""
+
+
+def test_a_head_tells_a_story() -> None:
+    sample = read_sample(STORY)
+    assert sample.below == ("first", "second")
+    first, second = sample.cases
+    assert first.contents == (Contents("site", b"\x0f\x0b"),)
+    assert first.steps == (
+        SampleStep("apply", None, (), 0, None),
+        SampleStep(
+            "revert",
+            "first",
+            (),
+            2,
+            errno.EBUSY,
+            ("stack: words -> more words", "two spaces"),
+            (Contents("f", b"\x01\x02"), Contents("g", b"\x03")),
+        ),
+        SampleStep("apply", None, ("--nodeps",), None, None),
+    )
+    assert second.steps == (SampleStep("unload", "a-b.c", (), 1, None),)
+    assert [step.words("own") for step in first.steps] == [
+        ("apply", "own"),
+        ("revert", "first"),
+        ("apply", "own", "--nodeps"),
+    ]
+
+
+@pytest.mark.parametrize("steps", ["#! expect: refused EINVAL header", "#! expect: accepted\n#! step: apply -> crash"])
+def test_there_is_no_step_after_the_end(steps: str) -> None:
+    with pytest.raises(ForgeError, match="nothing can be done"):
+        read_sample(f"{steps}\n#! step: revert -> 0")
 
 
 def test_a_sample_without_expectation_is_refused() -> None:
@@ -126,7 +186,7 @@ def test_the_script_builds_what_gcc_makes(tmp_path: Path) -> None:
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     built = sorted(tmp_path.glob("gcc-*.livepatch"))
-    assert [path.stem for path in built] == ["gcc-counter", "gcc-hello"]
+    assert [path.stem for path in built] == [f"gcc-{path.stem}" for path in C_SAMPLES]
     for path in built:
         data = path.read_bytes()
         file = elf(data)

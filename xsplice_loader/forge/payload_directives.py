@@ -1,7 +1,7 @@
 """Directives for what every live patch contains; each stands for plain assembly text.
 
 So nothing about them is magic: what `.livepatch_func` means is the text it returns here, and a sample
-could write it out by hand. Layouts are those of `spec/04 §1` and `spec/01 §13`.
+could write it out by hand. Layouts are those of `spec/04 §1`, `§4`, `§5` and `spec/01 §13`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ NT_GNU_BUILD_ID = 3
 SHA1_SIZE = 20
 MAX_EXPECTATION = 31
 _EXPECTATION_OFFSET = 72
+HOOKS = ("load", "unload", "preapply", "apply", "postapply", "prerevert", "revert", "postrevert")
+MAX_LINE = (1 << 14) - 1
+"""Of a source's lines, the last that a bug frame has bits for."""
+MAX_FEATURE = (1 << 16) - 1
 
 
 class Names:
@@ -103,6 +107,99 @@ def _build_id(assembler: Assembler, statement: Statement, names: Names) -> str:
     return _note(".note.gnu.build-id", bytes(SHA1_SIZE))
 
 
+def _hook(assembler: Assembler, statement: Statement, names: Names) -> str:
+    """`.livepatch_hook KIND, FUNCTION`: a hook; load and unload hooks are called in the order of their directives.
+
+    The section is one that cannot be written to: to Xen, one that can would be variables of the payload.
+    """
+    if len(statement.operands) != 2 or statement.operands[0] not in HOOKS:
+        raise statement.error(f"expected `.livepatch_hook KIND, FUNCTION`, with a kind out of {', '.join(HOOKS)}")
+    kind, function = statement.operands
+    return f"""
+        .pushsection .livepatch.hooks.{kind}, "a", @progbits
+        .balign 8
+        .quad {function}
+        .popsection
+    """
+
+
+def _metadata(assembler: Assembler, statement: Statement, names: Names) -> str:
+    """`.modinfo "KEY=VALUE"`: something that the payload says of itself."""
+    if len(statement.operands) != 1:
+        raise statement.error('expected `.modinfo "KEY=VALUE"`')
+    return f"""
+        .pushsection .modinfo, "a", @progbits
+        .asciz {statement.operands[0]}
+        .popsection
+    """
+
+
+def _warning(assembler: Assembler, statement: Statement, names: Names) -> str:
+    """`.xen_warn "FILE", LINE`: an instruction that traps, and a bug frame of type 1 that says where that was.
+
+    The line is added to the distances as a whole. Where a distance is negative, that takes one from the line's bits,
+    and whoever reads the frame gives it back (`spec/04 §5.3`).
+    """
+    if len(statement.operands) != 2:
+        raise statement.error('expected `.xen_warn "FILE", LINE`')
+    line = assembler.constant(statement.operands[1], statement)
+    if not 0 <= line <= MAX_LINE:
+        raise statement.error(f"a bug frame holds lines from 0 to {MAX_LINE}, not {line}")
+    site, file, frame = (names.fresh() for _ in range(3))
+    return f"""
+        {site}: ud2
+        .pushsection .rodata.str, "aMS", @progbits, 1
+        {file}: .asciz {statement.operands[0]}
+        .popsection
+        .pushsection .bug_frames.1, "a", @progbits
+        .balign 4
+        {frame}:
+        .long {site} - {frame} + {line >> 7} * {1 << 24}
+        .long {file} - {frame} + {line & 127} * {1 << 24}
+        .popsection
+    """
+
+
+def _exception(assembler: Assembler, statement: Statement, names: Names) -> str:
+    """`.xen_exception INSTRUCTION, CONTINUATION`: where to go on if an instruction faults."""
+    if len(statement.operands) != 2:
+        raise statement.error("expected `.xen_exception INSTRUCTION, CONTINUATION`, two labels")
+    instruction, continuation = statement.operands
+    return f"""
+        .pushsection .ex_table, "a", @progbits
+        .balign 4
+        .long {instruction} - ., {continuation} - .
+        .popsection
+    """
+
+
+def _alternative(assembler: Assembler, statement: Statement, names: Names) -> str:
+    """`.xen_alternative "OLD", "NEW", FEATURE`: instructions, and what to have on a processor with a feature.
+
+    An entry as releases since 4.11 have it, without padding: NEW is to be no longer than OLD.
+    """
+    if len(statement.operands) != 3:
+        raise statement.error('expected `.xen_alternative "OLD", "NEW", FEATURE`')
+    old, new = (string(operand, statement).decode("latin-1") for operand in statement.operands[:2])
+    feature = assembler.constant(statement.operands[2], statement)
+    if not 0 <= feature <= MAX_FEATURE:
+        raise statement.error(f"a feature is a number from 0 to {MAX_FEATURE}, WORD*32+BIT, not {feature}")
+    site, site_end, replacement, replacement_end = (names.fresh() for _ in range(4))
+    return f"""
+        {site}: {old}
+        {site_end}:
+        .pushsection .altinstr_replacement, "ax", @progbits
+        {replacement}: {new}
+        {replacement_end}:
+        .popsection
+        .pushsection .altinstructions, "a", @progbits
+        .long {site} - ., {replacement} - .
+        .short {feature}
+        .byte {site_end} - {site}, {replacement_end} - {replacement}, 0, 0
+        .popsection
+    """
+
+
 def _hexadecimal(statement: Statement) -> bytes:
     try:
         (text,) = statement.operands
@@ -116,5 +213,10 @@ PAYLOAD_DIRECTIVES: dict[str, Callable[[Assembler, Statement, Names], str]] = {
     ".livepatch_expect": _expectation,
     ".livepatch_depends": _depends,
     ".livepatch_xen_depends": _depends,
+    ".livepatch_hook": _hook,
     ".build_id": _build_id,
+    ".modinfo": _metadata,
+    ".xen_warn": _warning,
+    ".xen_exception": _exception,
+    ".xen_alternative": _alternative,
 }
