@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
-import atheris
+import atheris as fuzzer
 
 SLOWEST = 2
 """Seconds that one input may take."""
@@ -15,6 +16,7 @@ MEMORY = 1 << 10
 
 def main() -> None:
     name, seconds, corpus, *options = sys.argv[1:]
+    atheris: Any = fuzzer
     with atheris.instrument_imports(include=["xsplice_loader"]):
         from fuzzing.targets import TARGETS  # noqa: PLC0415 - what is imported here is watched
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 
@@ -37,8 +39,9 @@ OLD, NEW = 0xFFFF82D040234B20, 0xFFFF82D0405B0000
 @pytest.mark.parametrize(("table", "codes"), [("p6", P6), ("k8", K8)])
 def test_the_table_of_nops(table: NopTable, codes: tuple[str, ...]) -> None:
     assert [code.hex(" ") for code in NOPS[table]] == list(codes)
+    decoder: Any = Cs(CS_ARCH_X86, CS_MODE_64)
     for code in NOPS[table]:
-        read = list(Cs(CS_ARCH_X86, CS_MODE_64).disasm(code, 0))
+        read = list(decoder.disasm(code, 0))
         assert sum(instruction.size for instruction in read) == len(code)
         assert {instruction.mnemonic for instruction in read} == {"nop"}
 

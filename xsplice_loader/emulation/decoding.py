@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from xsplice_loader.memory.address_space import ADDRESS_MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Kind = Literal["plain", "call", "jump", "return", "ud2", "undefined", "refused"]
 
@@ -34,6 +39,9 @@ _REFUSED = {
     )
     for mnemonic in mnemonics.split()
 }
+_LOW = (1 << 32) - 1
+_WHOLE = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP", *(f"R{number}" for number in range(8, 16)))
+_HALVES = {"E" + name[1:] if name[1].isalpha() else name + "D": name for name in _WHOLE}
 _UNDEFINED = ("ud0", "ud1")
 _NOT_FOR_MODEL = ("cr", "dr")
 
@@ -61,6 +69,7 @@ class Decoder:
             x86.X86_GRP_RET: "return",
             x86.X86_GRP_JUMP: "jump",
         }
+        self._call, self._return = x86.X86_GRP_CALL, x86.X86_GRP_RET
         self._privileged = x86.X86_GRP_PRIVILEGE
         self._register_operand, self._memory_operand = x86.X86_OP_REG, x86.X86_OP_MEM
         self._segments = {x86.X86_REG_FS: "%fs", x86.X86_REG_GS: "%gs"}
@@ -84,6 +93,42 @@ class Decoder:
             return Instruction("refused", found.size, f"{found.mnemonic} {found.op_str}".strip() + f": {reason}")
         groups = set(found.groups)
         return Instruction(next((kind for group, kind in self._groups.items() if group in groups), "plain"), found.size)
+
+    def accesses(self, code: bytes, address: int, register: Callable[[str], int]) -> list[tuple[int, int]]:
+        """Return the addresses and sizes of what the instruction that `code` begins with reads or writes.
+
+        `register` returns what a 64-bit register, by its name in capitals, holds before the instruction.
+        """
+        found: Any = next(self._disassembler.disasm(code, address, 1), None)
+        if found is None:
+            return []
+        accesses = []
+        for operand in found.operands:
+            if operand.type != self._memory_operand:
+                continue
+            memory = operand.mem
+            parts = [
+                self._part(found, number, address + found.size, register) * factor
+                for number, factor in ((memory.base, 1), (memory.index, memory.scale))
+                if number
+            ]
+            accesses.append(((memory.disp + sum(parts)) & ADDRESS_MASK, operand.size))
+        groups = set(found.groups)
+        if self._call in groups or found.mnemonic.startswith("push"):
+            accesses.append(((register("RSP") - 8) & ADDRESS_MASK, 8))
+        elif self._return in groups or found.mnemonic.startswith("pop"):
+            accesses.append((register("RSP"), 8))
+        return accesses
+
+    def _part(self, found: Any, number: int, following: int, register: Callable[[str], int]) -> int:
+        """Return what a register of 32 or 64 bits adds to an address."""
+        name: str = found.reg_name(number).upper()
+        if name == "RIP":
+            return following
+        if name in _WHOLE:
+            return register(name)
+        # Addresses of 32 bits are made of the lower halves; capstone also names an index that is none.
+        return register(_HALVES[name]) & _LOW if name in _HALVES else 0
 
     def _refusal(self, found: Any, mnemonic: str) -> str | None:
         if mnemonic in _REFUSED:

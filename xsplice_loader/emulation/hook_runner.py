@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from xsplice_loader.emulation.pages import by_pages
 from xsplice_loader.emulation.running import DEFAULT_LIMITS, execute
 from xsplice_loader.host.hooks import HookCall, HookOutcome
+from xsplice_loader.memory.address_space import MemoryFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xsplice_loader.emulation.outcomes import Limits
+    from xsplice_loader.emulation.outcomes import Limits, Write
     from xsplice_loader.loading import HostState
+    from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.releases import Permissions
 
 
@@ -37,9 +41,16 @@ def run_hook(host: HostState, call: HookCall, *, limits: Limits = DEFAULT_LIMITS
     if outcome == "stopped":
         return HookOutcome(console=done.console, warning=reason)
     for write in done.writes:
-        host.memory.overwrite(write.address, write.after)
+        _keep(host.memory, write)
     value = done.machine.register("RAX") & 0xFFFF_FFFF
     return HookOutcome(value - (1 << 32) if value >> 31 else value, done.console)
+
+
+def _keep(memory: AddressSpace, write: Write) -> None:
+    for address, contents in by_pages(write.address, write.after):
+        # The image may end within a page. The processor can write behind it there, and nothing is there to keep it.
+        with suppress(MemoryFault):
+            memory.overwrite(address, contents)
 
 
 def _write_access(host: HostState, call: HookCall) -> Callable[[int, Permissions], bool]:

@@ -269,7 +269,7 @@ class Machine:
             entry.paddr = _FIRST_FRAME - PAGE_SIZE
             entry.perms = self._protections["x"]
             return True
-        self._interrupt(lambda: self._traps(self, Trap("page fault", self.instruction_pointer, address, access)))
+        self._interrupt(lambda: self._page_fault(address, access))
         return False
 
     def _before_instruction(self, processor: Any, address: int, size: int, data: object) -> None:
@@ -356,6 +356,18 @@ class Machine:
 
     def _trap(self, trap: Trap) -> None:
         self._interrupt(lambda: self._traps(self, trap))
+
+    def _page_fault(self, page: int, access: Access) -> Ending | None:
+        """Deal with an access to a page; which of its bytes it was, only the instruction tells."""
+        instruction = self.instruction_pointer
+        code, _ = self._code_at(instruction)
+        page &= ~PAGE_MASK
+        places = [
+            max(start, page)
+            for start, size in self._decoder.accesses(code, instruction, self.register)
+            if start < page + PAGE_SIZE and page < start + size
+        ]
+        return self._traps(self, Trap("page fault", instruction, places[0] if places else page, access))
 
     def _may_go_on(self) -> bool:
         """Look at the limits, and set when to look again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +13,9 @@ from xsplice_loader.payload import text_of
 if TYPE_CHECKING:
     from xsplice_loader.livepatch.symbol_table import PayloadSymbol
     from xsplice_loader.loading import HostState, LoadedPayload
+
+
+_value_of = attrgetter("value")
 
 
 class Place(NamedTuple):
@@ -34,13 +38,20 @@ class Names:
     def __init__(self, host: HostState) -> None:
         self._hypervisor = host.hypervisor
         self._payloads = tuple(host.payloads)
-        self._symbols: dict[int, list[PayloadSymbol]] = {}
+        self._symbols: dict[tuple[int, bool], list[PayloadSymbol]] = {}
 
     def place_of(self, address: int) -> Place:
-        """Return what lies at an address; never fails."""
+        """Return what lies at an address, by the nearest symbol, as Xen names it; never fails."""
+        return self._place(address, within_functions=True)
+
+    def function_of(self, address: int) -> Place:
+        """Return the same, but for labels within a payload's functions: these belong to the function."""
+        return self._place(address, within_functions=False)
+
+    def _place(self, address: int, *, within_functions: bool) -> Place:
         for loaded in self._payloads:
             if loaded.placement.base <= address < loaded.placement.end:
-                return self._in_payload(loaded, address)
+                return self._in_payload(loaded, address, within_functions=within_functions)
         if self._hypervisor.image_start <= address < self._hypervisor.image_end:
             return self._in_xen(address)
         return Place(None, None, None, address, address + 1)
@@ -67,22 +78,32 @@ class Names:
         start = address - offset
         return Place(_with_offset(name, offset), None, name, start, end, end - start)
 
-    def _in_payload(self, loaded: LoadedPayload, address: int) -> Place:
+    def _in_payload(self, loaded: LoadedPayload, address: int, *, within_functions: bool) -> Place:
         base, end = loaded.placement.base, loaded.placement.end
-        if base not in self._symbols:
-            self._symbols[base] = sorted(
-                (symbol for symbol in loaded.symbols if base <= symbol.value < end), key=lambda symbol: symbol.value
-            )
-        symbols = self._symbols[base]
-        following = bisect_right(symbols, address, key=lambda symbol: symbol.value)
+        key = base, within_functions
+        if key not in self._symbols:
+            symbols = sorted((found for found in loaded.symbols if base <= found.value < end), key=_value_of)
+            self._symbols[key] = symbols if within_functions else _without_labels(symbols)
+        symbols = self._symbols[key]
+        following = bisect_right(symbols, address, key=_value_of)
         stop = symbols[following].value if following < len(symbols) else end
         if not following:
             return Place(None, loaded.shown_name, None, base, stop)
         # Of several symbols at one address the first.
         start = symbols[following - 1].value
-        found = symbols[bisect_right(symbols, start - 1, key=lambda symbol: symbol.value)]
+        found = symbols[bisect_right(symbols, start - 1, key=_value_of)]
         symbol = _with_offset(found.name, address - start)
         return Place(symbol, loaded.shown_name, found.name, start, stop, found.size)
+
+
+def _without_labels(symbols: list[PayloadSymbol]) -> list[PayloadSymbol]:
+    """Leave out symbols without a size that stand within the bytes of another."""
+    kept, end = [], 0
+    for symbol in symbols:
+        if symbol.size or symbol.value >= end:
+            kept.append(symbol)
+            end = max(end, symbol.value + symbol.size)
+    return kept
 
 
 def _with_offset(name: bytes, offset: int) -> str:

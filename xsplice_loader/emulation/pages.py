@@ -76,14 +76,18 @@ class HostPages:
         return bytes(contents), unknown if any(unknown) else None
 
     def before(self, address: int, size: int) -> bytes | None:
-        """Return what stands in the host's memory; None where that is not known."""
+        """Return what stands in the host's memory; None where some of it is not known."""
+        parts = [self._read(start, len(part)) for start, part in by_pages(address, bytes(size))]
+        return None if None in parts else b"".join(part for part in parts if part is not None)
+
+    def _read(self, address: int, size: int) -> bytes | None:
         try:
             return self._memory.read(address, size)
         except MemoryFault:
             return None
 
     def _known(self, address: int, size: int) -> Iterator[tuple[int, bytes]]:
-        contents = self.before(address, size)
+        contents = self._read(address, size)
         if contents is not None:
             yield address, contents
         elif size > 1:
@@ -104,3 +108,11 @@ def runs_of(pages: list[Page]) -> Iterator[tuple[int, bytes]]:
             run.append(page.written[offset])
     if run:
         yield start, bytes(run)
+
+
+def by_pages(address: int, contents: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut bytes where one page ends and the next begins; return the address of each piece, and the piece."""
+    while contents:
+        size = PAGE_SIZE - (address & PAGE_MASK)
+        yield address, contents[:size]
+        address, contents = address + size, contents[size:]

@@ -75,7 +75,7 @@ class Path:
         """Go on somewhere else, because Xen was asked to: no function is entered by that."""
         self._branch = None
         self.awaits_arrival = False
-        self._here = self._names.place_of(address)
+        self._here = self._names.function_of(address)
 
     def _follow(self, branch: _Branch, here: Place, address: int) -> None:
         if branch.kind == "call":
@@ -99,7 +99,7 @@ class Path:
         return True
 
     def _enter(self, address: int, via: Via) -> None:
-        self._here = here = self._names.place_of(address)
+        self._here = here = self._names.function_of(address)
         if here.name is not None and here.name.startswith(_THUNKS):
             # What called the thunk is what counts, not the jumps within.
             self._via_thunk = self._via_thunk or via

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from xsplice_loader.releases import PAGE_SIZE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PAGE_SIZE = 4096
 LINE_LIMIT = 1023
 """Bytes that Xen formats for one call at most."""
 _WIDTH_LIMIT = LINE_LIMIT

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMITS = Limits()
 _TEXT_LIMIT = 1024
+_LAYOUT = str.maketrans("", "", "\n\t")
 
 
 class UnknownFunctionError(ValueError):
@@ -137,4 +138,5 @@ def _text_at(machine: Machine, address: int) -> str | None:
     except AccessError:
         return None
     text = found.decode("ascii", "replace")
-    return text if found and len(found) < _TEXT_LIMIT and text.isascii() and text.isprintable() else None
+    is_text = text.isascii() and text.translate(_LAYOUT).isprintable()
+    return text if found and len(found) < _TEXT_LIMIT and is_text else None
