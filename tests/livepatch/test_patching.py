@@ -39,7 +39,7 @@ OLD, NEW = 0xFFFF82D040234B20, 0xFFFF82D0405B0000
 @pytest.mark.parametrize(("table", "codes"), [("p6", P6), ("k8", K8)])
 def test_the_table_of_nops(table: NopTable, codes: tuple[str, ...]) -> None:
     assert [code.hex(" ") for code in NOPS[table]] == list(codes)
-    decoder: Any = Cs(CS_ARCH_X86, CS_MODE_64)
+    decoder: Any = Cs(CS_ARCH_X86, CS_MODE_64)  # type: ignore[no-untyped-call]
     for code in NOPS[table]:
         read = list(decoder.disasm(code, 0))
         assert sum(instruction.size for instruction in read) == len(code)
