@@ -14,6 +14,7 @@ import click
 from xsplice_loader import __version__
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
 from xsplice_loader.cli.parameters import AddressRange, Arguments, PageAddress, VmapName
+from xsplice_loader.streams import standard_input
 
 if TYPE_CHECKING:
     from xsplice_loader.emulation import Run
@@ -285,7 +286,7 @@ def _read(file: str, max_size: int) -> bytes | OSError:
     limit = max_size + 1 if max_size else -1
     try:
         if file == "-":
-            return sys.stdin.buffer.read(limit)
+            return standard_input().read(limit)
         with open(file, "rb") as stream:
             return stream.read(limit)
     except OSError as error:

@@ -76,6 +76,8 @@ def emit(output: str | None, contents: bytes) -> None:
     if output is not None and output != "-":
         write_whole(output, contents)
         return
+    if sys.stdout is None:
+        raise OutputError("standard output is closed")
     try:
         sys.stdout.buffer.write(contents)
         sys.stdout.buffer.flush()
@@ -90,7 +92,7 @@ def paint_for(output: str | None) -> Paint:
     """Return colours for a terminal, and none for files, pipes, and people who set NO_COLOR."""
     from xsplice_loader.report.text import plain  # noqa: PLC0415 - not for --help
 
-    if output not in (None, "-") or "NO_COLOR" in os.environ or not sys.stdout.isatty():
+    if output not in (None, "-") or "NO_COLOR" in os.environ or sys.stdout is None or not sys.stdout.isatty():
         return plain
     return lambda text, role: click.style(text, **_COLOURS[role])  # type: ignore[arg-type]
 

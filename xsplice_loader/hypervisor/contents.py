@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import zlib
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from xsplice_loader.streams import standard_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,7 @@ def read_contents(path: str | os.PathLike[str]) -> memoryview:
 
     """
     if os.fspath(path) == "-":
-        return _unpacked(memoryview(_bounded(sys.stdin.buffer.read(UNPACKED_LIMIT + 1))))
+        return _unpacked(memoryview(_bounded(standard_input().read(UNPACKED_LIMIT + 1))))
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size > UNPACKED_LIMIT:
             raise _too_large()
