@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["plain", "call", "jump", "return", "ud2", "undefined", "refused"]
 
-_INTERRUPTS = "it switches or takes interrupts, which are not modelled"
-_DEVICES = "it talks to a device, and none is modelled"
+_INTERRUPTS = "interrupts are not modelled"
+_DEVICES = "devices are not modelled"
 _WAITS = "it waits for an interrupt, and none will come"
 _REGISTERS = "what a model-specific register holds is not known"
 _PROCESSOR = "what it asks the processor for differs from machine to machine"
@@ -52,7 +52,7 @@ class Instruction(NamedTuple):
     kind: Kind
     size: int
     reason: str | None = None
-    """For a refused one the clause that says why."""
+    """For a refused one what it is, and the clause that says why."""
 
 
 class Decoder:

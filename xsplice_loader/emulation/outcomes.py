@@ -43,7 +43,7 @@ class Write(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How it ended, and the clause that says why where it did not return."""
+    """How it ended, and why if it did not return, as words that follow its name: `reads 0x…, which is not mapped`."""
 
     outcome: Outcome
     reason: str | None = None
@@ -57,7 +57,7 @@ class Run(NamedTuple):
     address: int
     outcome: Outcome
     reason: str | None
-    """A clause that says why it did not return; None if it did."""
+    """Why it did not return, as words that follow its name: `reads 0x…, which is not mapped`; None if it did."""
     value: int | None
     """RAX, unsigned, 64 bits; None unless it returned."""
     text: str | None

@@ -121,7 +121,7 @@ def _one(template: bytes, start: int, sources: Sources) -> tuple[bytes, int]:
     if conversion == b"s":
         return _string(next(sources.arguments), field, sources), end
     if conversion == b"n":
-        raise UnsupportedFormatError("printk is asked to store how much it has written (%n)")
+        raise UnsupportedFormatError("asks printk to store how much it has written (%n)")
     if conversion in _BASES:
         bits = _BITS.get(found["length"], 64)
         return _number(next(sources.arguments), conversion, bits, field), end

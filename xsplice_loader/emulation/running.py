@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from xsplice_loader.emulation.machine import ARGUMENT_REGISTERS, AccessError, Machine
+from xsplice_loader.emulation.lent_memory import AccessError
+from xsplice_loader.emulation.machine import ARGUMENT_REGISTERS, Machine
 from xsplice_loader.emulation.names import Names
 from xsplice_loader.emulation.outcomes import Limits, Run, Write
 from xsplice_loader.emulation.pages import HostPages, runs_of
@@ -126,7 +127,7 @@ def execute(
     ending = machine.run(address, (stack.argument,) if passes_structure else arguments)
     writes = tuple(
         Write(start, names.symbol_at(start), pages.before(start, len(after)), after)
-        for start, after in runs_of(machine.touched)
+        for start, after in runs_of(machine.memory.touched)
     )
     return Execution(ending, machine, path, writes, system.console)
 
@@ -134,7 +135,7 @@ def execute(
 def _text_at(machine: Machine, address: int) -> str | None:
     """Return the printable string at an address, None where there is none."""
     try:
-        found = machine.read_string(address, _TEXT_LIMIT)
+        found = machine.memory.read_string(address, _TEXT_LIMIT)
     except AccessError:
         return None
     text = found.decode("ascii", "replace")

@@ -10,7 +10,8 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from xsplice_loader.emulation.machine import ARGUMENT_REGISTERS, AccessError, Trap
+from xsplice_loader.emulation.lent_memory import AccessError
+from xsplice_loader.emulation.machine import ARGUMENT_REGISTERS, Trap
 from xsplice_loader.emulation.outcomes import Ending
 from xsplice_loader.emulation.printing import Console, Sources, UnsupportedFormatError, formatted
 from xsplice_loader.emulation.stack import USABLE
@@ -32,6 +33,7 @@ MAX_LINES = 1000
 XEN_AREAS = frozenset({"xen", "payload arena"})
 """Areas of which all that a real machine has mapped is mapped here as well."""
 UD2 = b"\x0f\x0b"
+_VERBS = {"read": "reads", "write": "writes to", "fetch": "jumps to"}
 _LOWER_HALF_END = 1 << 47
 _ENTRY_SIZE = 8
 _FILE_NAME_LIMIT = 50
@@ -94,14 +96,14 @@ class System:
         except AccessError as error:
             return Ending(
                 "stopped",
-                f"an exception at {where}, and what Xen does about it is not known: it depends on the bytes at "
+                f"causes an exception at {where}, and what Xen does about it is not known: it depends on the bytes at "
                 f"{error.address:#018x}",
             )
         if fix_up is not None:
             machine.resume_at(fix_up)
             return None
         if trap.kind == "other":
-            return Ending("stopped", f"exception {trap.number} at {where}")
+            return Ending("stopped", f"causes exception {trap.number} at {where}")
         return Ending("crash", self._fatal(trap, where))
 
     # Printing -----------------------------------------------------------------------------------------------------
@@ -119,18 +121,20 @@ class System:
     def _print(self, text: bytes) -> Ending | None:
         self._console.write(text)
         too_much = len(self._console.lines) > MAX_LINES
-        return Ending("stopped", f"it prints more than {MAX_LINES} lines") if too_much else None
+        return Ending("stopped", f"prints more than {MAX_LINES} lines") if too_much else None
 
     def _panic(self, machine: Machine) -> Ending | None:
         try:
             text = text_of(self._formatted(machine)).strip()
         except UnsupportedFormatError as error:
-            return Ending("crash", f"Xen panics: {error}")
-        return Ending("crash", f"Xen panics: {text}")
+            return Ending("crash", f"ends in a panic that {error}")
+        return Ending("crash", f"ends in a panic: {text}")
 
     def _formatted(self, machine: Machine) -> bytes:
-        template = machine.read_string(machine.register(ARGUMENT_REGISTERS[0]), 4096)
-        return formatted(template, Sources(_arguments(machine), machine.read_string, machine.read, self._symbolic))
+        template = machine.memory.read_string(machine.register(ARGUMENT_REGISTERS[0]), 4096)
+        return formatted(
+            template, Sources(_arguments(machine), machine.memory.read_string, machine.memory.read, self._symbolic)
+        )
 
     def _symbolic(self, address: int, shows_offset: bool) -> str:
         region = self._region_of(address)
@@ -145,10 +149,10 @@ class System:
 
     def _bug_frame(self, machine: Machine, address: int) -> BugFrame | None:
         region = self._region_of(address)
-        if region is None or machine.read(address, len(UD2)) != UD2:
+        if region is None or machine.memory.read(address, len(UD2)) != UD2:
             return None
         for kind, place in region.bug_tables:
-            table = BugTable(kind, place.start, machine.read(place.start, place.end - place.start))
+            table = BugTable(kind, place.start, machine.memory.read(place.start, place.end - place.start))
             frame = table.frame_of(address)
             if frame is not None:
                 return frame
@@ -156,15 +160,17 @@ class System:
 
     def _bug(self, machine: Machine, frame: BugFrame) -> Ending | None:
         if frame.kind == bug_frames.RUN_FUNCTION:
-            return Ending("stopped", f"the ud2 at {frame.address:#018x} runs a function of Xen's exception handler")
+            return Ending(
+                "stopped", f"comes, at {frame.address:#018x}, to a ud2 that has Xen's exception handler run a function"
+            )
         where = f"{_file_name(machine, frame.file)}:{frame.line}"
         if frame.kind == bug_frames.WARN:
             machine.resume_at(frame.address + len(UD2))
             return self._print(f"Xen WARN at {where}\n".encode())
         if frame.kind == bug_frames.BUG:
-            return Ending("crash", f"Xen BUG at {where}")
-        asserted = text_of(machine.read_string(frame.message or 0, 1024))
-        return Ending("crash", f"Assertion '{asserted}' failed at {where}")
+            return Ending("crash", f"ends in Xen BUG at {where}")
+        asserted = text_of(machine.memory.read_string(frame.message or 0, 1024))
+        return Ending("crash", f"ends in Assertion '{asserted}' failed at {where}")
 
     # Exceptions ---------------------------------------------------------------------------------------------------
 
@@ -174,7 +180,7 @@ class System:
         if region is None or region.exceptions is None:
             return None
         start, end = region.exceptions
-        table = machine.read(start, end - start)
+        table = machine.memory.read(start, end - start)
         low, high = 0, len(table) // _ENTRY_SIZE - 1
         while low <= high:
             middle = low + (high - low) // 2
@@ -186,33 +192,33 @@ class System:
         return None
 
     def _not_modelled(self, trap: Trap) -> str | None:
-        """Return a clause if a real machine may have memory where this one has none."""
+        """Return what it does, if a real machine may have memory where this one has none."""
         address = trap.address
-        verb = {"read": "reads", "write": "writes", "fetch": "jumps to"}[trap.access]
+        verb = _VERBS[trap.access]
         if self._stack.is_processor_data(address):
-            return f"it {verb} the top of the stack, where Xen keeps `current` and other data of the processor"
+            return f"{verb} the top of the stack, where Xen keeps `current` and other data of the processor"
         if self._stack.is_argument(address):
-            return f"it {verb} the payload's structure, its argument"
+            return f"{verb} the payload's structure, its argument"
         if address < _LOWER_HALF_END:
-            return f"it {verb} {address:#018x}, in the lower half of the address space, which is a guest's"
+            return f"{verb} {address:#018x}, in the lower half of the address space, which is a guest's"
         if address < UPPER_HALF or self._is_mapped(address) or self._stack.is_overrun(address):
             return None
         area = self._host.hypervisor.areas.area_of(address)
         if area is None:
-            return f"it {verb} {address:#018x}, in no area that is modelled"
+            return f"{verb} {address:#018x}, in no area that is modelled"
         if area.name in XEN_AREAS or (trap.access == "fetch" and area.name != "stubs"):
             return None
-        return f"it {verb} {address:#018x}, in the {area.name}, which is not modelled"
+        return f"{verb} {address:#018x}, in the {area.name}, which is not modelled"
 
     def _fatal(self, trap: Trap, where: str) -> str:
         if trap.kind != "page fault":
-            return f"{_with_article(trap.kind)} at {where}"
+            return f"causes {_with_article(trap.kind)} at {where}"
         address = trap.address
         if self._stack.is_overrun(address):
-            return f"the stack of {USABLE // 1024} KiB is used up at {where}"
+            return f"uses up the stack of {USABLE // 1024} KiB at {where}"
         if address < UPPER_HALF:
-            return f"a general protection fault at {where}: {address:#018x} is no canonical address"
-        what = {"read": "a read of", "write": "a write to", "fetch": "a jump to"}[trap.access]
+            return f"causes a general protection fault at {where}: {address:#018x} is no canonical address"
+        what = _VERBS[trap.access]
         state = "which is not mapped"
         if self._is_mapped(address):
             state = f"which is {self._host.memory.protections_of(address, 1)[0].permissions}"
@@ -276,11 +282,11 @@ def _arguments(machine: Machine) -> Iterator[int]:
         yield machine.register(name)
     stack = machine.register("RSP")
     for place in count(stack + 8, 8):
-        yield int.from_bytes(machine.read(place, 8), "little")
+        yield int.from_bytes(machine.memory.read(place, 8), "little")
 
 
 def _file_name(machine: Machine, address: int) -> str:
-    name = text_of(machine.read_string(address, 1024))
+    name = text_of(machine.memory.read_string(address, 1024))
     if len(name) <= _FILE_NAME_LIMIT:
         return name
     return _ELLIPSIS + name[len(_ELLIPSIS) - _FILE_NAME_LIMIT :]
