@@ -328,7 +328,7 @@ def _running_xen(host: HostState) -> RunningXen:
 
 
 def _loaded_ids(host: HostState) -> dict[bytes, str]:
-    return {loaded.build_id: loaded.name for loaded in reversed(host.payloads) if loaded.build_id is not None}
+    return {loaded.build_id: loaded.shown_name for loaded in reversed(host.payloads) if loaded.build_id is not None}
 
 
 def _xen_depends(prepared: Prepared, payload: ObjectFile) -> bytes | None:

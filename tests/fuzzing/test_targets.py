@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fuzzing.targets import TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+FOUND = Path(__file__).parent / "found"
+"""Inputs that the fuzzer failed on, named TARGET--WHAT."""
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -16,6 +21,11 @@ def test_seeds_are_within_limits_and_read(name: str) -> None:
     for seed in seeds:
         assert len(seed) <= target.largest
         target.run(seed)
+
+
+@pytest.mark.parametrize("path", sorted(FOUND.iterdir()), ids=lambda path: path.name)
+def test_what_was_found_stays_mended(path: Path) -> None:
+    TARGETS[path.name.partition("--")[0]].run(path.read_bytes())
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -182,7 +182,7 @@ def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: boo
     if arena_end is None or not arena_start < arena_end <= found.xen_virt_start + GIB:
         arena_end = default_arena_end(own, found.xen_virt_start)
         lacks.append(f"The payload range is taken to end at {arena_end:#x}, as in a default build.")
-    if not text_start < image_end <= arena_start < arena_end:
+    if not found.xen_virt_start <= text_start < image_end <= arena_start < arena_end:
         raise FormError(
             f"damaged, or no Xen: its text starts at {text_start:#x} and its image ends at {image_end:#x},"
             f" which leaves no room for payloads below {arena_end:#x}"

@@ -67,7 +67,7 @@ def load_report(
             yield ""
     if verbosity >= 0:
         yield from _hypervisor(host)
-        names = {loaded.placement.base: loaded.name for loaded in host.payloads if loaded.mapping.mfns}
+        names = {loaded.placement.base: loaded.shown_name for loaded in host.payloads if loaded.mapping.mfns}
         yield from arena_lines(host.arena, names, everything=verbosity > 0)
 
 
