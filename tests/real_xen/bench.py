@@ -1,0 +1,109 @@
+"""One release of the real hypervisor beside the program: cases go in, comparisons come out."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from xsplice_loader import Hypervisor
+from xsplice_loader.livepatch.processor import ALWAYS
+
+from real_xen import legitimate
+from real_xen.comparison import Comparer, Comparison
+from real_xen.foretelling import Foretold, foretell
+from real_xen.machine import snapshot_of
+from real_xen.observation import Laboratory, Observed, Text
+from real_xen.packages import fetch
+from real_xen.problem import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from real_xen.case import Case
+
+TRIES = 3
+# Family, vendor, model and stepping, two numbers, then the words of features.
+PROCESSOR_HEAD = struct.Struct("<4BiI")
+FAMILY, AMD = 15, 2
+
+
+class Trial(NamedTuple):
+    """A case that was tried on both sides."""
+
+    case: Case
+    foretold: tuple[Foretold, ...]
+    observed: tuple[Observed, ...]
+    comparison: Comparison
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs."""
+        return not self.comparison.differences
+
+
+class Bench:
+    """A real hypervisor and the program's, side by side."""
+
+    def __init__(self, release: str, say: Callable[[str], None]) -> None:
+        """Fetch and boot what is not there yet.
+
+        Args:
+            release: X.Y, one of `XENS`.
+            say: is told what takes time.
+
+        Raises:
+            HarnessError: something cannot be had, or does not belong together.
+        """
+        self.parts = fetch(release, say)
+        self.hypervisor = Hypervisor.open(str(self.parts.xen_syms))
+        self.snapshot = snapshot_of(self.parts, say)
+        build_id = (self.hypervisor.build_id or b"").hex()
+        if self.snapshot.build_id != build_id:
+            raise HarnessError(f"Xen runs as build {self.snapshot.build_id}, but its symbols are of {build_id}")
+        text = Text.of(self.hypervisor)
+        self._laboratory = Laboratory(self.snapshot, self.hypervisor)
+        words = self.hypervisor.release.alternatives_feature_words
+        processor = self.hypervisor.symbols.address_of(b"boot_cpu_data")
+        if processor is None:
+            raise HarnessError("the symbols do not say where Xen keeps what the processor can do")
+        after_boot, found = self._laboratory.read(
+            (text.start, text.end - text.start), (processor, PROCESSOR_HEAD.size + 4 * words)
+        )
+        self.cpu_features = features_in(found)
+        self.comparer = Comparer(self.hypervisor, text, after_boot)
+        different = self.comparer.code_differences()
+        if different:
+            raise HarnessError(f"{different} bytes of the running code are not as in xen-syms, and nothing says why")
+
+    def foretell(self, case: Case) -> tuple[Foretold, ...]:
+        """Return what the program says of a case."""
+        return tuple(foretell(case, self.hypervisor, self.cpu_features))
+
+    def observe(self, case: Case, foretold: tuple[Foretold, ...]) -> tuple[Observed, ...]:
+        """Return what the real hypervisor does with it; once more where its machine was too slow for the tool."""
+        observed: tuple[Observed, ...] = ()
+        for _ in range(TRIES):
+            observed = tuple(self._laboratory.observe(case, foretold))
+            if not any(map(legitimate.came_too_early, observed, foretold)):
+                break
+        return observed
+
+    def attempt(self, case: Case) -> Trial:
+        """Try a case on both sides, and compare."""
+        foretold = self.foretell(case)
+        observed = self.observe(case, foretold)
+        return Trial(case, foretold, observed, self.comparer.compare(foretold, observed))
+
+
+def features_in(data: bytes) -> frozenset[int]:
+    """Return the features of a processor, as numbers `word * 32 + bit`, from Xen's own record of it.
+
+    Raises:
+        HarnessError: the record does not look like that of the emulated processor.
+    """
+    family, vendor, *_ = PROCESSOR_HEAD.unpack_from(data)
+    words = struct.unpack_from(f"<{(len(data) - PROCESSOR_HEAD.size) // 4}I", data, PROCESSOR_HEAD.size)
+    features = frozenset(32 * index + bit for index, word in enumerate(words) for bit in range(32) if word >> bit & 1)
+    if (family, vendor) != (FAMILY, AMD) or ALWAYS not in features:
+        raise HarnessError("Xen keeps what the processor can do in another form than before")
+    return features

@@ -1,0 +1,80 @@
+"""Where the two may differ, and why: one narrow rule each. Everything else is a disagreement."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from xsplice_loader.hypervisor.boot_sites import boot_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from xsplice_loader import Hypervisor
+
+    from real_xen.foretelling import Foretold
+    from real_xen.observation import Observed
+
+_RIP = re.compile(r"RIP: +[0-9a-f]{4}:\[<([0-9a-f]{16})>\]")
+_FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
+TOO_EARLY = "Operation didn't complete."
+
+
+class Rule(NamedTuple):
+    """A difference that is none."""
+
+    id: str
+    reason: str
+
+
+BOOT = Rule(
+    "boot-sites",
+    "Xen patches its own text when it boots, by what the processor has: bytes at the places that its own table of "
+    "alternatives names are compared only once a payload has written them",
+)
+VARIABLES = Rule(
+    "variables",
+    "what stands in Xen's variables while it runs is in no file: bytes outside its code are compared only once a payload "
+    "has written them",
+)
+REGISTERS = Rule(
+    "registers",
+    "the registers and stack that follow a warning are not foretold; the line with the warning is compared",
+)
+LATE = Rule(
+    "too-early",
+    "the tool looks at the outcome 60 ms after its request, which an emulated machine can exceed: such a case is tried "
+    "again, up to three times",
+)
+PATCHED_CODE = Rule(
+    "patched-code",
+    "the machine died when Xen itself ran what was patched: after the action had finished, or with the program counter "
+    "in a payload or in a patched function; the program does not run Xen's own callers",
+)
+TOOL_FAULT = Rule("tool-fault", "`load ''` makes the tool itself die of a NULL pointer")
+RULES = (BOOT, VARIABLES, REGISTERS, LATE, PATCHED_CODE, TOOL_FAULT)
+
+
+def altered_at_boot(hypervisor: Hypervisor, address: int, size: int) -> frozenset[int]:
+    """Return those of `size` addresses at which the file does not say what stands there."""
+    return boot_sites(hypervisor).bytes_in(address, size)
+
+
+def came_too_early(observed: Observed, foretold: Foretold) -> bool:
+    """Tell whether the tool gave up on something that was on its way."""
+    return observed.rc == 2 and foretold.step.rc != 2 and TOO_EARLY in observed.err
+
+
+def is_of_patched_code(observed: Observed, applied: Iterable[range]) -> bool:
+    """Tell whether a machine died of running what was patched; `applied` are payloads and patched functions."""
+    if observed.died is None:
+        return False
+    if any(_FINISHED.search(line) for line in observed.xen):
+        return True
+    found = next((match for line in observed.died.report if (match := _RIP.search(line))), None)
+    return found is not None and any(int(found[1], 16) in place for place in applied)
+
+
+def is_fault_of_tool(observed: Observed) -> bool:
+    """Tell whether the tool itself died."""
+    return observed.command.words[0] == "load" and observed.command.words[1:] == ("",)
