@@ -31,6 +31,8 @@ ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
 DEFAULT_MAX_SIZE = 2 << 20
 MAX_SCRIPT = 1 << 20
 """Bytes of a script at most."""
+LONGEST_NAME = 240
+"""Bytes of a payload's name that a file can be called by."""
 MAX_FEATURE = (1 << 15) - 1
 """The highest number of a feature that an alternative can name."""
 _FEATURE = re.compile(r"(?:(?P<word>[0-9]{1,5})\s*\*\s*32\s*\+\s*)?(?P<bit>[0-9]{1,5})")
@@ -425,7 +427,11 @@ def _path_in(directory: str, name: str, extension: str) -> str:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{_safe(directory)} cannot be made: {error.strerror or error}") from None
-    return os.path.join(directory, f"{name}.{extension}")
+    # A script may call a payload what it likes; the file stays in the folder, and its name fits a file system.
+    safe = name.replace("/", "\\x2f")
+    if len(os.fsencode(safe)) > LONGEST_NAME:
+        raise OutputError(f"{_safe(name)} is too long for the name of a file")
+    return os.path.join(directory, f"{safe}.{extension}")
 
 
 def _status(results: list[LoadResult], steps: list[Step]) -> int:

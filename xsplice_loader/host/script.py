@@ -35,10 +35,12 @@ def read_script(text: str) -> list[Command]:
     """Return the commands of a script.
 
     Raises:
-        ScriptError: the quotes of a line do not match.
+        ScriptError: the quotes of a line do not match, or the file is no text.
     """
     commands = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
+        if "\0" in line:
+            raise ScriptError(f"line {number}: a NUL byte; a script is text")
         try:
             words = shlex.split(line, comments=True)
         except ValueError as error:
