@@ -49,7 +49,6 @@ TABLE: dict[str, list[object]] = {
     "image_offset": [1 << 20, 1 << 20, *[2 << 20] * 11],
     "arena_starts_at_rwdata_end": [*[False] * 6, *[True] * 7],
     "has_executable_fixmap": [*[False] * 4, *[True] * 9],
-    "symbol_table_has_ends": [*[False] * 12, True],
     "prints_errors": [*[False] * 3, *[True] * 10],
 }
 

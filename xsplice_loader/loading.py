@@ -91,6 +91,11 @@ class LoadedPayload:
         """The name as text."""
         return text_of(os.fsencode(self.name))
 
+    def has_lost(self, note: str) -> bool:
+        """Tell whether a note was left in the upload's buffer, which is gone (`spec/01 §14.5`)."""
+        section = self.payload.section_named(note)
+        return section is not None and section.size > 0 and section.index not in self.placement.addresses
+
     def links_into(self, mapping: Mapping) -> bool:
         """Tell whether it refers to symbols that lie in the pages of another payload."""
         undefined = self.payload.symbols.table["section"] == SHN_UNDEF
@@ -235,7 +240,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
             prepared.table,
             Hooks(payload, placement, host.release),
             metadata_of(payload, placement, host.release),
-            PayloadStatus(functions=(FunctionState(),) * prepared.table.entries),
+            PayloadStatus(functions=[FunctionState()] * prepared.table.entries),
         )
     )
     return story.end(image.copy())

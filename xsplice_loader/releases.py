@@ -183,8 +183,6 @@ class Release(NamedTuple):
     tool_knows_prefixes: bool
     """`xen-livepatch` takes the beginning of a verb for the verb."""
     tool_knows_force: bool
-    symbol_table_has_ends: bool
-    """Xen's embedded symbol table holds END entries and a count of names (`spec/03 §7`)."""
 
     @property
     def is_stand_in(self) -> bool:
@@ -265,7 +263,6 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "tool_waits_in_dots": (True, (IN_4_9, False)),
     "tool_knows_prefixes": (True, (IN_4_19, False)),
     "tool_knows_force": (False, (IN_4_19, True)),
-    "symbol_table_has_ends": (False, (IN_4_21, True)),
 }
 
 _FORM = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?((?:[-+.].*)?)", re.DOTALL)

@@ -6,7 +6,7 @@ are not UTF-8; whoever shows them escapes what his medium needs escaped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from xsplice_loader.rules.rule import ERRNO_NAMES, Severity, Stage
@@ -94,6 +94,8 @@ class ActionResult(NamedTuple):
     """What the hypercall returned: 0, a negative errno, or what a hook returned; None: the machine died."""
     crash: str | None = None
     """The rule that says why the machine would not have survived."""
+    had_nothing_to_do: bool = False
+    """The payload was in the state that was asked for already."""
     payload_rc: int | None = None
     """What the payload's status holds afterwards; None where there is no such payload."""
     is_applied: bool = False
@@ -105,6 +107,8 @@ class ActionResult(NamedTuple):
     @property
     def succeeded(self) -> bool:
         """Whether the payload is now in the state that was asked for."""
+        if self.had_nothing_to_do:
+            return self.rc == 0
         return self.rc == 0 and not self.payload_rc and self.is_applied is (self.verb in ("apply", "replace"))
 
     def raise_for_rc(self) -> None:
@@ -276,6 +280,8 @@ class LoadResult:
     findings: tuple[Finding, ...] = ()
     log: tuple[str, ...] = ()
     """The lines that Xen prints on its console, as they stand there."""
+    digest: str | None = None
+    """The SHA-256 of the loaded memory, where that was let go of."""
     image_bytes: np.ndarray | None = None
     """The loaded memory from the text address, whole pages, as uint8; None unless accepted."""
     trace: LoadTrace | None = None
@@ -298,6 +304,19 @@ class LoadResult:
     def image(self) -> bytes | None:
         """The loaded memory from the text address, whole pages, gaps zero; None unless accepted."""
         return None if self.image_bytes is None else self.image_bytes.tobytes()
+
+    @property
+    def image_sha256(self) -> str | None:
+        """The SHA-256 of the loaded memory, in hex; None unless accepted."""
+        if self.image_bytes is None:
+            return self.digest
+        import hashlib  # noqa: PLC0415 - text does not need it
+
+        return hashlib.sha256(self.image_bytes.data).hexdigest()
+
+    def without_memory(self) -> LoadResult:
+        """Return what there is to tell, without what it takes to look closer."""
+        return replace(self, digest=self.image_sha256, image_bytes=None, trace=None, measure=None)
 
     @property
     def crash(self) -> str | None:

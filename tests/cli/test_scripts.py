@@ -247,3 +247,45 @@ def test_hooks_are_run_on_request(tmp_path: Path) -> None:
     assert run("--apply", file).exit_code == 0
     _, step = load_json("--apply", "--run-hooks", file)["steps"]
     assert (step["rc"], step["errno"], step["payload_rc"]) == (2, {"number": 16, "name": "EBUSY"}, -16)
+
+
+@pytest.mark.parametrize(
+    ("release", "lines"),
+    [
+        ("4.17.7", ["up a a.livepatch", "a a", "rev a", "un a", "lo a.livepatch"]),
+        ("4.20.3", ["--force upload a a.livepatch"]),
+    ],
+)
+def test_what_the_tool_takes_the_script_takes(release: str, lines: list[str], tmp_path: Path) -> None:
+    write(tmp_path, a=payload())
+    steps = load_json("--release", release, "--script", script(tmp_path, *lines))["steps"]
+    assert [step["rc"] for step in steps] == [0] * len(lines)
+
+
+def test_a_dead_machine_runs_nothing(tmp_path: Path) -> None:
+    write(tmp_path, a=payload('.section .livepatch.hooks.load, "aw", @progbits\n.quad 0\n'))
+    runs = load_json("--run", "xen_extra_version", tmp_path / "a.livepatch")["runs"]
+    assert [run["when"] for run in runs] == ["before"]
+
+
+def test_what_was_let_go_of_is_told_all_the_same(tmp_path: Path) -> None:
+    write(tmp_path, a=payload())
+    path = script(tmp_path, "upload a a.livepatch", "unload a")
+    plain, close = load_json("--script", path), load_json("--relocations", "--window", "--script", path)
+    assert plain["payloads"][0]["image_sha256"] == close["payloads"][0]["image_sha256"] is not None
+    assert close["payloads"][0]["relocations"]["items"]
+    assert close["payloads"][0]["window"] is not None
+
+
+def test_a_script_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "script"
+    path.write_bytes(b"\xef\xbb\xbflist\n")
+    assert run("-q", "--script", path).stdout == "$ xen-livepatch list\nNothing to list\n"
+
+
+def test_uploads_are_told_once(tmp_path: Path) -> None:
+    write(tmp_path, a=payload())
+    text = run("--vmap", "loader", "--apply", tmp_path / "a.livepatch").stdout
+    told = [line for line in text.splitlines() if "XSP209:" in line]
+    assert told
+    assert len(told) == len(set(told))

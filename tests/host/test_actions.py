@@ -8,6 +8,8 @@ import pytest
 from small_payloads import hook, payload
 
 from xsplice_loader import Host, Hypervisor
+from xsplice_loader.forge import forge
+from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.results import ActionError
 
 ENOENT, EBUSY, EINVAL, EOPNOTSUPP = 2, 16, 22, 95
@@ -289,3 +291,78 @@ def _with_read_only_table(data: bytes) -> bytes:
         if data[name_offset + name :].startswith(b".livepatch.funcs\0"):
             struct.pack_into("<Q", file, header + 8, flags & ~1)
     return bytes(file)
+
+
+LOST = '.section {section}, "", @note\n.balign 4\n.long 4, 1, 3\n.asciz "GNU"\n.byte 0x{byte}\n'
+
+
+def lost(section: str, *, build_id: str = "a1", depends: str | None = None) -> bytes:
+    """Return a payload one of whose ids is not loaded."""
+    kept = {
+        ".note.gnu.build-id": f".build_id {build_id}\n",
+        ".livepatch.depends": f".livepatch_depends {depends or 'xen'}\n",
+    }
+    kept[section] = LOST.format(section=section, byte=build_id if "build-id" in section else depends)
+    body = '.text\n.Lnew: ret\n.livepatch_func "xen_extra_version", .Lnew, 16, 0, 1\n'
+    return forge(body + "".join(kept.values()) + ".livepatch_xen_depends xen\n")
+
+
+def test_ids_that_were_left_in_the_upload_are_not_followed() -> None:
+    """Seen on 4.20: the upload is well, what compares the id of the same length, or prints it, is not."""
+    host = Host(Hypervisor.model(), release="4.20.3")
+    host.upload("a", lost(".note.gnu.build-id")).raise_for_verdict()
+    with pytest.raises(MemoryFault):
+        host.dump()
+    assert host.apply("a").succeeded
+    host.upload("b", payload(build_id="b2", depends="a1")).raise_for_verdict()
+    assert host.apply("b").crash == "XSP235"
+    host.upload("c", payload(build_id="c3c3", depends="a1a1")).raise_for_verdict()
+    assert host.apply("c").rc == -EINVAL
+
+
+@pytest.mark.parametrize("release", ["4.16.4", "4.17.1"])
+def test_a_hook_that_nobody_ran_cannot_mark_read_only_functions(release: str) -> None:
+    host = Host(Hypervisor.model(), release=release)
+    host.upload("a", _with_read_only_table(payload(hook("apply")))).raise_for_verdict()
+    result = host.apply("a")
+    assert (result.crash, states(host)) == ("XSP231", {"a": ("CHECKED", 0)})
+
+
+def test_a_revert_hook_that_nobody_ran_leaves_the_jump_and_says_so() -> None:
+    host = host_with(a=payload(hook("revert")))
+    host.apply("a")
+    result = host.revert("a")
+    assert result.succeeded
+    assert "XSP242" in [finding.rule for finding in result.findings]
+
+
+def test_an_old_failure_is_none_of_a_later_action_that_has_nothing_to_do() -> None:
+    host = host_with(a=payload(".data\n.long 1\n"))
+    for verb in (host.apply, host.revert):
+        verb("a").raise_for_rc()
+    assert not host.apply("a").succeeded
+    again = host.revert("a")
+    assert (again.payload_rc, again.had_nothing_to_do, again.succeeded) == (-EINVAL, True, True)
+    again.raise_for_rc()
+
+
+def reads_of(functions: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return how often Xen's image is read while so many functions are patched and restored."""
+    lines = (f'.livepatch_func "f", 0, 31, {0xFFFF82D040201000 + 4 * n:#x}, 4' for n in range(functions))
+    host = host_with(a=payload("\n".join(lines) + "\n"))
+    read = Hypervisor.read
+    reads = []
+
+    def counted(hypervisor: Hypervisor, address: int, size: int) -> bytes | None:
+        reads.append(address)
+        return read(hypervisor, address, size)
+
+    monkeypatch.setattr(Hypervisor, "read", counted)
+    assert host.apply("a").succeeded
+    assert host.revert("a").succeeded
+    monkeypatch.undo()
+    return len(reads)
+
+
+def test_work_grows_with_the_number_of_functions_and_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reads_of(400, monkeypatch) < 2.2 * reads_of(200, monkeypatch)

@@ -32,6 +32,7 @@ def test_sequence(sequence: Sequence) -> None:
             continue
         step = tool.run(recorded_step["command"], words(recorded_step))
         if recorded_step.get("died"):
+            assert said(step)["messages"] == recorded_words(recorded_step)["messages"]
             assert (step.crash is not None) is (sequence.name not in CALLED_BY_XEN)
             return
         assert step.crash is None
@@ -39,5 +40,4 @@ def test_sequence(sequence: Sequence) -> None:
         assert text_changes(host, hypervisor) == recorded_step["text_changes"]
         assert images(host) == recorded_step["images"]
         if "x" in recorded_step:
-            lines = host.dump() if host.payloads else ()
-            assert [part for line in lines for part in line.split("\n")] == recorded_step["x"]
+            assert [part for line in host.dump() for part in line.split("\n")] == recorded_step["x"]

@@ -50,3 +50,28 @@ def test_key_x_is_pressed() -> None:
     assert step.log[0] == "'x' pressed - Dumping all livepatch patches"
     assert step.log == tool.host.dump()
     assert step.rc == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("upload x h#2.livepatch", ("upload", "x", "h#2.livepatch")),
+        ("upload x '#2' # two", ("upload", "x", "#2")),
+        ('upload "a # b" c', ("upload", "a # b", "c")),
+        (
+            "upload a\\ #b c",
+            (
+                "upload",
+                "a ",
+            ),
+        ),
+        ("apply a\t#why", ("apply", "a")),
+        ("#only", ()),
+    ],
+)
+def test_comments_begin_where_a_word_could(line: str, words: tuple[str, ...]) -> None:
+    assert tuple(word for command in read_script(line) for word in command.words) == words
+
+
+def test_files_of_verbs_that_are_only_begun() -> None:
+    assert list(files_of(read_script("up a x.o\nlo y.o\n--force upload b z.o\nl\nu\n"))) == ["x.o", "y.o", "z.o"]

@@ -147,7 +147,6 @@ def test_unmapped_is_gone(space: AddressSpace, mapping: Mapping) -> None:
     with fault(f"{PLACE:#018x}, where nothing is mapped"):
         space.read(PLACE, 1)
     assert list(space.mappings) == [other]
-    assert space.mapping_at(PLACE) is None
     again = space.map_pages(PLACE, [7, 8, 9, 10])
     assert list(space.mappings) == [again, other]
 
@@ -195,9 +194,12 @@ def test_on_top_of_others_by_hand(space: AddressSpace, mapping: Mapping) -> None
     space.write(PLACE + PAGE, b"above")
     assert space.read(PLACE + PAGE, 5) == b"above"
     same = space.map_pages(PLACE, [21], anywhere=True)
-    assert space.mapping_at(PLACE) is same
+    space.write(PLACE, b"same")
+    assert mapping.contents[0] == 0
+    # Under a short mapping there is still the long one.
+    assert space.read(PLACE + 2 * PAGE, 4) == bytes(4)
     space.unmap(same)
-    assert space.mapping_at(PLACE) is mapping
+    assert space.read(PLACE, 4) == bytes(4)
     space.unmap(top)
     assert space.read(PLACE + PAGE, 5) == b"below"
 
@@ -238,3 +240,41 @@ def test_a_gap_in_the_image_is_not_mapped(space: AddressSpace) -> None:
             space.read(start, size)
         with fault(f"a write of {size} bytes at {start:#018x}, where nothing is mapped"):
             space.overwrite(start, bytes(size))
+
+
+def test_an_access_runs_on_into_the_next_mapping(space: AddressSpace, mapping: Mapping) -> None:
+    following = space.map_pages(mapping.end, [11])
+    space.overwrite(mapping.end - 2, b"over")
+    assert space.read(mapping.end - 3, 6) == b"\0over\0"
+    assert following.contents[:2].tobytes() == b"er"
+    space.modify_mappings(following.start, following.end, "r-x")
+    with fault("into the pages"):
+        space.write(mapping.end - 2, b"more")
+    with fault("where nothing is mapped"):
+        space.read(following.end - 1, 2)
+
+
+def test_as_much_as_is_available(space: AddressSpace, mapping: Mapping) -> None:
+    assert space.read_available(mapping.end - 5, 32) == bytes(5)
+    assert space.read_available(mapping.end, 32) == b""
+    space.overwrite(IMAGE_END - 16, b"seven b")
+    assert space.read_available(IMAGE_END - 16, 32) == b"seven b"
+
+
+def test_what_was_written_can_be_taken_back(space: AddressSpace, mapping: Mapping) -> None:
+    space.overwrite(IMAGE, b"before")
+    written = space.written
+    with space.tentative() as take_back:
+        space.overwrite(IMAGE + 2, b"within")
+        space.overwrite(PLACE, b"mapped")
+        space.overwrite(IMAGE + 4, b"twice")
+        take_back()
+    assert space.written == written
+    assert space.read(PLACE, 6) == bytes(6)
+
+
+def test_what_is_written_back_is_not_written(space: AddressSpace) -> None:
+    original = space.read(IMAGE, 4) or b""
+    space.overwrite(IMAGE, b"\xff\xff\xff\xff")
+    space.overwrite(IMAGE, original)
+    assert space.written == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
 import gc
 import importlib.util
 import os
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
 DEFAULT_MAX_SIZE = 2 << 20
+ENDLESS = 1 << 30
+"""Bytes at which a file is taken to have no end, where there is no other limit."""
 MAX_SCRIPT = 1 << 20
 """Bytes of a script at most."""
 LONGEST_NAME = 240
@@ -160,7 +164,7 @@ def _features(_context: click.Context, _parameter: click.Parameter, text: str) -
 )
 @click.option("--run-hooks", is_flag=True, help="run the payloads' hooks instead of taking them to return 0")
 @click.option("--apply", is_flag=True, help="apply each payload after its upload")
-@click.option("--nodeps", is_flag=True, help="with --apply: whatever the payloads say they stand on")
+@click.option("--nodeps", is_flag=True, help="when applying: whatever the payloads say they stand on")
 @click.option(
     "--script",
     metavar="FILE",
@@ -169,7 +173,7 @@ def _features(_context: click.Context, _parameter: click.Parameter, text: str) -
 @click.option(
     "--run",
     metavar="FUNCTION",
-    help="execute a function of the hypervisor, or an address, before and after the payloads are applied: "
+    help="apply the payloads, and execute a function of the hypervisor, or an address, before and after: "
     "what it returns, the way it takes, what it writes",
 )
 @click.option("--args", type=Arguments(), default="", metavar="LIST", help="its arguments: up to six integers")
@@ -218,8 +222,10 @@ def run(settings: Settings) -> int:
         raise click.UsageError("Missing argument 'PAYLOAD...'.")
     if settings.script is not None and (settings.payloads or settings.apply):
         raise click.UsageError("--script stands in the place of PAYLOAD... and --apply: the script uploads and applies")
-    if settings.nodeps and not settings.apply:
-        raise click.UsageError("--nodeps goes with --apply; in a script it stands behind the name: apply NAME --nodeps")
+    if settings.nodeps and not settings.apply and settings.run is None:
+        raise click.UsageError(
+            "--nodeps goes with --apply or --run; in a script it stands behind the name: apply NAME --nodeps"
+        )
     if settings.args and settings.run is None:
         raise click.UsageError("--args goes with --run FUNCTION")
     commands = None if settings.script is None else _commands(settings.script)
@@ -232,7 +238,8 @@ def run(settings: Settings) -> int:
         results = [_upload(host, file, contents[file]) for file in settings.payloads]
     else:
         steps, results = _run(settings, host, commands, contents)
-    runs = [*before, *_execute(host, settings, "after", required=True)]
+    has_died = steps is not None and any(step.crash is not None for step in steps)
+    runs = before if has_died else [*before, *_execute(host, settings, "after", required=True)]
     _write_files(settings, results)
     emit(settings.output, _render(settings, host, results, steps, runs))
     return _status(results, steps or [])
@@ -249,7 +256,7 @@ def _commands(script: str) -> list[Command]:
     if len(data) > MAX_SCRIPT:
         raise UnusableError(f"{shown} has more than {MAX_SCRIPT} bytes, which is no script")
     try:
-        return read_script(data.decode("utf-8", "surrogateescape"))
+        return read_script(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
     except ScriptError as error:
         raise UnusableError(f"{shown}: {_safe(str(error))}") from None
 
@@ -260,8 +267,12 @@ def _paths(settings: Settings, commands: list[Command] | None) -> dict[str, str]
         return {file: file for file in settings.payloads}
     from xsplice_loader.host.script import files_of  # noqa: PLC0415 - as above
 
-    folder = os.path.dirname(settings.script)
-    return {file: os.path.join(folder, file) for file in files_of(commands)}
+    return {file: _beside(settings.script, file) for file in files_of(commands)}
+
+
+def _beside(script: str, file: str) -> str:
+    """Return where a script's file is."""
+    return file if file == "-" else os.path.join(os.path.dirname(script), file)
 
 
 def _run(
@@ -272,7 +283,13 @@ def _run(
     from xsplice_loader.host.script import run_script, upload_and_apply  # noqa: PLC0415
     from xsplice_loader.host.tool import LivepatchTool  # noqa: PLC0415
 
-    tool = LivepatchTool(host, contents.__getitem__)
+    def read(file: str) -> bytes | OSError:
+        if file not in contents:
+            contents[file] = _read(_beside(settings.script or "", file), settings.max_size)
+        return contents[file]
+
+    looks_closer = settings.relocations or settings.window or settings.image is not None or settings.elf is not None
+    tool = LivepatchTool(host, read, keeps_memory=looks_closer)
     if commands is not None:
         return list(run_script(tool, commands)), tool.uploads
     named = [(name_of(file), file) for file in settings.payloads]
@@ -285,14 +302,16 @@ def _run(
 
 def _read(file: str, max_size: int) -> bytes | OSError:
     """Return a file's bytes, one more than allowed at most, or why it cannot be read."""
-    limit = max_size + 1 if max_size else -1
+    limit = max_size + 1 if max_size else ENDLESS
     try:
         if file == "-":
-            return standard_input().read(limit)
-        with open(file, "rb") as stream:
-            return stream.read(limit)
+            data = standard_input().read(limit)
+        else:
+            with open(file, "rb") as stream:
+                data = stream.read(limit)
     except OSError as error:
         return error
+    return data if len(data) < ENDLESS else OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
 def _host(settings: Settings, payloads: dict[str, bytes]) -> Host:
@@ -389,11 +408,12 @@ def _render(
     from xsplice_loader.report.text import load_report  # noqa: PLC0415 - only for text
 
     verbosity = -1 if settings.quiet else int(settings.verbose)
+    shows_uploads = settings.script is None or settings.relocations or settings.window
     lines = load_report(
         host,
-        # A script tells of its uploads itself.
-        results if settings.script is None else [],
-        items if settings.script is None else [],
+        # A script tells of its uploads itself, as far as that goes.
+        results if shows_uploads else [],
+        items if shows_uploads else [],
         steps or [],
         runs,
         verbosity=verbosity,
@@ -410,7 +430,7 @@ def _list(result: LoadResult, host: Host) -> list[Relocation]:
 
 
 def _write_files(settings: Settings, results: list[LoadResult]) -> None:
-    accepted = [result for result in results if result.accepted]
+    accepted = list({result.name: result for result in results if result.accepted}.values())
     if settings.image is not None:
         for result in accepted:
             write_whole(_path_in(settings.image, result.name, "image"), result.image or b"")

@@ -18,6 +18,7 @@ from xsplice_loader.hypervisor.boot_sites import boot_sites
 from xsplice_loader.livepatch import hooks
 from xsplice_loader.livepatch.expectations import disappointments
 from xsplice_loader.livepatch.live_functions import shown_name
+from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS
 from xsplice_loader.results import ActionResult
 from xsplice_loader.rules import actions as rules
 from xsplice_loader.rules.rule import ERRNOS
@@ -42,29 +43,48 @@ def act(
     if payload is None:
         rc = transcript.add(rules.UNKNOWN_PAYLOAD, f"no payload called {transcript.shown_name} is loaded")
         return ActionResult(verb, transcript.shown_name, rc, findings=tuple(transcript.findings))
-    before = [(loaded, loaded.status.copy()) for loaded in host.payloads]
-    applied = list(host.applied)
+    is_to_be_applied = verb in ("apply", "replace")
+    has_nothing_to_do = verb != "unload" and payload.status.is_applied is is_to_be_applied
+    before = _Before(host)
     crash = None
     with host.memory.tentative() as take_back:
         try:
             rc = _Action(host, payload, transcript, runner, nodeps=nodeps).verbs[verb]()
         except MachineDiedError as death:
-            take_back()
-            host.applied[:] = applied
-            for loaded, earlier in before:
-                loaded.status.take(earlier)
             crash = death.rule.id
+        finally:
+            # Dead, or interrupted by whoever runs hooks: either way nothing has happened.
+            if rc is None:
+                take_back()
+                before.restore(host)
     status = payload.status if payload in host.payloads else None
     return ActionResult(
         verb,
         transcript.shown_name,
         rc,
         crash,
+        has_nothing_to_do,
         None if status is None else status.rc,
         status is not None and status.is_applied,
         tuple(transcript.lines),
         tuple(transcript.findings),
     )
+
+
+class _Before:
+    """What a host remembered of its payloads before an action."""
+
+    def __init__(self, host: HostState) -> None:
+        self._statuses = [(loaded, loaded.status.copy()) for loaded in host.payloads]
+        self._applied = list(host.applied)
+        self._patched = dict(host.patched)
+
+    def restore(self, host: HostState) -> None:
+        """Have the host remember just that."""
+        host.applied[:] = self._applied
+        host.patched = self._patched
+        for loaded, status in self._statuses:
+            loaded.status.take(status)
 
 
 class _Action:
@@ -148,6 +168,7 @@ class _Action:
         if not self.host.applied:
             return self._check_xen()
         below = self.host.applied[-1]
+        self._follow_ids(below.build_id, below.has_lost(BUILD_ID))
         if (below.build_id or b"") == (self.payload.depends or b""):
             return 0
         return self._stands_on_other(below.shown_name, below.build_id)
@@ -160,9 +181,17 @@ class _Action:
             )
         if hypervisor.build_id is None:
             return self.transcript.add(rules.XEN_WITHOUT_ID, "the hypervisor has no build-id to compare with")
+        self._follow_ids(hypervisor.build_id)
         if hypervisor.build_id == (self.payload.depends or b""):
             return 0
         return self._stands_on_other("hypervisor", hypervisor.build_id)
+
+    def _follow_ids(self, other: bytes | None, is_lost: bool = False) -> None:
+        """Die of an id that is gone; ids of unequal length are told apart without looking at them."""
+        if len(other or b"") == len(self.payload.depends or b"") and (is_lost or self.payload.has_lost(DEPENDS)):
+            self.transcript.die(
+                rules.WILD_TABLE, "a build-id that it compares was left in the upload's buffer, which is gone"
+            )
 
     def _stands_on_other(self, other: str, build_id: bytes | None) -> int:
         wanted, found = (value.hex() if value else "nothing" for value in (self.payload.depends, build_id))
@@ -202,7 +231,9 @@ class _Action:
 
     def _altered_at_boot(self, address: int, size: int) -> frozenset[int]:
         """Return which bytes Xen has altered since, in a way that no file tells; what payloads wrote is known."""
-        return boot_sites(self.host.hypervisor).bytes_in(address, size) - self.host.memory.written.keys()
+        return (
+            boot_sites(self.host.hypervisor).bytes_in(address, size) - self.host.memory.written_at(address, size).keys()
+        )
 
     def _refuse_vetoing_hooks(self) -> int:
         for loaded in (self.payload, *self.host.applied):

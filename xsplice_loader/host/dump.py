@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.live_functions import shown_name
+from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS
+from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.results import LIVEPATCH
 
 if TYPE_CHECKING:
@@ -46,8 +48,13 @@ def _payload(loaded: LoadedPayload, host: HostState) -> Iterator[str]:
             f"    {name} patch {function.old_addr:016x}({function.old_size}) "
             f"with {function.new_addr:016x} ({function.new_size})"
         )
-    for label, build_id in (("build-id", loaded.build_id), ("depend-on", loaded.depends)):
+    for label, build_id, note in (
+        ("build-id", loaded.build_id, BUILD_ID),
+        ("depend-on", loaded.depends, DEPENDS),
+    ):
         if build_id is not None:
+            if loaded.has_lost(note):
+                raise MemoryFault(0, f"the id of {note}, which was left in the upload's buffer")
             yield f"{label}={_shown(build_id)}"
     if host.release.shows_xen_depends and loaded.xen_depends is not None:
         yield f"depend-on-xen={_shown(loaded.xen_depends)}"

@@ -10,6 +10,8 @@ from xsplice_loader.rules import actions as rules
 from xsplice_loader.rules.rule import ERRNOS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from xsplice_loader.host.context import Context
     from xsplice_loader.livepatch.applying import Patch
     from xsplice_loader.loading import HostState, LoadedPayload
@@ -52,16 +54,28 @@ def warn_of_jump(context: Context, patch: Patch) -> None:
 
 def warn_of_leftovers(context: Context, loaded: LoadedPayload) -> None:
     """Warn of bytes that a revert did not bring back."""
-    left = [
-        address
-        for address, byte in loaded.status.originals.items()
-        if context.memory.read_available(address, 1) != bytes([byte])
-    ]
+    left = []
+    for start, before in _runs(loaded.status.originals):
+        now = context.memory.read_available(start, len(before))
+        left += [start + offset for offset, byte in enumerate(before) if now[offset : offset + 1] != bytes([byte])]
     if left:
         context.transcript.add(
             rules.NOT_RESTORED,
             f"{len(left)} bytes from {min(left):#018x} on are not what they were before it was applied",
         )
+
+
+def _runs(contents: Mapping[int, int]) -> Iterator[tuple[int, bytes]]:
+    """Yield neighbouring bytes, of bytes by their addresses."""
+    start, run = 0, bytearray()
+    for address, byte in sorted(contents.items()):
+        if address != start + len(run):
+            if run:
+                yield start, bytes(run)
+            start, run = address, bytearray()
+        run.append(byte)
+    if run:
+        yield start, bytes(run)
 
 
 def warn_of_users(context: Context, payload: LoadedPayload) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from xsplice_loader.results import Step
 
 TOOL = "xen-livepatch"
+FORCE = "--force"
+VERBS = ("help", "list", "upload", "load", "apply", "revert", "unload", "replace")
+"""In the order in which the tool takes a beginning for one of them (`spec/04 §9`)."""
 FILE_OF = {"upload": 2, "load": 1}
 """Verbs that name a payload's file, and which of their words does."""
 
@@ -42,7 +45,7 @@ def read_script(text: str) -> list[Command]:
         if "\0" in line:
             raise ScriptError(f"line {number}: a NUL byte; a script is text")
         try:
-            words = shlex.split(line, comments=True)
+            words = shlex.split(_without_comment(line))
         except ValueError as error:
             raise ScriptError(f"line {number}: {error}: {line.strip()}") from None
         if words:
@@ -50,12 +53,32 @@ def read_script(text: str) -> list[Command]:
     return commands
 
 
+def _without_comment(line: str) -> str:
+    """Return a line up to its comment: as in a shell, `#` begins one only where a word could begin."""
+    quote = ""
+    is_escaped = False
+    for place, mark in enumerate(line):
+        if is_escaped:
+            is_escaped = False
+        elif mark == "\\" and quote != "'":
+            is_escaped = True
+        elif quote:
+            quote = "" if mark == quote else quote
+        elif mark in "'\"":
+            quote = mark
+        elif mark == "#" and (not place or line[place - 1] in " \t\r"):
+            return line[:place]
+    return line
+
+
 def files_of(commands: Iterable[Command]) -> Iterator[str]:
-    """Yield the payloads that a script names."""
+    """Yield the payloads that a script names, its verbs whole or only begun."""
     for command in commands:
-        position = FILE_OF.get(command.words[0] if command.words else "")
-        if position is not None and position < len(command.words):
-            yield command.words[position]
+        words = command.words[1:] if command.words[:1] == (FORCE,) else command.words
+        verb = next((name for name in VERBS if words and name.startswith(words[0])), "")
+        position = FILE_OF.get(verb, len(words))
+        if position < len(words):
+            yield words[position]
 
 
 def upload_and_apply(tool: LivepatchTool, payloads: Iterable[tuple[str, str]], *, nodeps: bool) -> Iterator[Step]:

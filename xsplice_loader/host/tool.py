@@ -70,9 +70,13 @@ class _CrashError(Exception):
 class LivepatchTool:
     """The tool of the release that a host runs, reading payloads through a function of the caller's."""
 
-    def __init__(self, host: Host, read: Callable[[str], bytes | OSError]) -> None:
-        """`read` returns a file's contents, or why it cannot be read."""
+    def __init__(self, host: Host, read: Callable[[str], bytes | OSError], *, keeps_memory: bool = True) -> None:
+        """`read` returns a file's contents, or why it cannot be read.
+
+        `keeps_memory`: what becomes of an upload is kept with all that was loaded.
+        """
         self.host = host
+        self._keeps_memory = keeps_memory
         self.uploads: list[LoadResult] = []
         """What became of every upload, in order."""
         self._read = read
@@ -152,9 +156,9 @@ class LivepatchTool:
         """Return the rows that `list` shows now."""
         with_metadata = self.release.has_metadata
         rows = []
-        for name, state, rc, metadata in self.host.list():
+        for loaded, (name, state, rc, metadata) in zip(self.host.payloads, self.host.list(), strict=True):
             # The tool counts bytes, not characters.
-            row = f"{name}{' ' * (NAME_COLUMN - len(name.encode()))}| {state}"
+            row = f"{name}{' ' * (NAME_COLUMN - len(os.fsencode(loaded.name)))}| {state}"
             if rc:
                 row += f" ({-rc}, {errno_text(-rc)})"
             rows.append(f"{row}    | {';'.join(metadata or ())}" if with_metadata else row)
@@ -220,7 +224,7 @@ class LivepatchTool:
             return self._cannot_map(file, EINVAL)
         self.speech.uploading(file, len(data))
         result = self.host.upload(name, data, file=file)
-        self.uploads.append(result)
+        self.uploads.append(result if self._keeps_memory else result.without_memory())
         self._note(result)
         if result.errno is not None:
             self.speech.upload_failed(file, result.errno)

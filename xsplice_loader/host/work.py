@@ -85,7 +85,7 @@ class Work:
                 "its apply hook was not run, so what it would have patched is not known and nothing is restored",
                 section=hooks.APPLY,
             )
-            self._patching(loaded).mark_all(0)
+            self._mark_all(loaded, REVERTING)
         else:
             self._carry_out(loaded, Patching.revert)
         self.context.call_all(loaded, hooks.UNLOAD)
@@ -114,6 +114,13 @@ class Work:
             self.transcript.die(rules.NOT_WRITABLE, f"patching or restoring its functions comes to {fault}")
         except ShortNopError as error:
             self.transcript.die(rules.SHORT_NOPS, str(error), section=".livepatch.funcs")
+
+    def _mark_all(self, loaded: LoadedPayload, direction: Direction) -> None:
+        """Mark functions as a hook would have done that nobody ran."""
+        try:
+            self._patching(loaded).mark_all(direction.mark)
+        except MemoryFault as fault:
+            self.transcript.die(rules.NOT_WRITABLE, f"marking its functions comes to {fault}")
 
     def _skip(self, line: str) -> None:
         self.transcript.say(line)
@@ -147,8 +154,10 @@ class Work:
         self.transcript.say_of(loaded, f"Calling {direction.name} action hook function")
         outcome = self.context.call(loaded, direction.instead, hook)
         if self.context.runner is None or outcome.warning is not None:
-            self._patching(loaded).mark_all(direction.mark)
+            self._mark_all(loaded, direction)
             loaded.status.is_patched_by_hook = direction is APPLYING
+            if direction is REVERTING:
+                oversights.warn_of_leftovers(self.context, loaded)
         rc = outcome.value
         if rc:
             self.transcript.add(

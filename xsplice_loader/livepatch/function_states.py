@@ -61,7 +61,7 @@ class PayloadStatus:
     was_reverted: bool = False
     is_patched_by_hook: bool = False
     """A hook was to patch, which nobody ran; what it did to functions is not known."""
-    functions: tuple[FunctionState, ...] = ()
+    functions: list[FunctionState] = field(default_factory=list)
     """The states of its functions, where they are in memory of Xen's own."""
     unknown_bytes: frozenset[int] = frozenset()
     """The functions that were patched where no file tells what had been there."""
@@ -71,7 +71,7 @@ class PayloadStatus:
 
     def copy(self) -> PayloadStatus:
         """Return another one that says the same."""
-        return replace(self)
+        return replace(self, functions=list(self.functions))
 
     def take(self, other: PayloadStatus) -> None:
         """Become what another one says."""
@@ -92,8 +92,7 @@ class StatesInXen:
     def write(self, index: int, state: FunctionState, write: Write) -> None:
         """Set a function's state."""
         del write
-        before = self._status.functions
-        self._status.functions = (*before[:index], state, *before[index + 1 :])
+        self._status.functions[index] = state
 
 
 class StatesInPayload:

@@ -105,6 +105,7 @@ class AddressSpace:
         self._protections = image.protections
         self._reserved = reserved
         self._mappings: list[Mapping] = []
+        self._may_overlap = False
         self._written: dict[int, int] = {}
         """The bytes of the image that were written since, by address."""
         self._journal: list[_Overwritten] | None = None
@@ -128,6 +129,7 @@ class AddressSpace:
             occupant = self.occupant(start, len(mfns))
             if occupant is not None:
                 raise MappingError(f"is taken by {occupant}")
+        self._may_overlap = self._may_overlap or anywhere
         mapping = Mapping(start, mfns)
         insort(self._mappings, mapping, key=_start_of)
         return mapping
@@ -135,12 +137,6 @@ class AddressSpace:
     def unmap(self, mapping: Mapping) -> None:
         """Remove a mapping; its frames are the caller's again."""
         self._mappings.remove(mapping)
-
-    def mapping_at(self, start: int) -> Mapping | None:
-        """Return the mapping that begins exactly at `start`, the last one mapped if several do."""
-        index = bisect_right(self._mappings, start, key=_start_of) - 1
-        found = self._mappings[index] if index >= 0 else None
-        return found if found is not None and found.start == start else None
 
     @property
     def mappings(self) -> Sequence[Mapping]:
@@ -188,12 +184,14 @@ class AddressSpace:
         Raises:
             MemoryFault: some byte is not mapped.
         """
-        mapping = self._mapping_of(address, size)
+        parts = [self._read_part(*part) for part in self._parts_of(address, size, "a read")]
+        known = [part for part in parts if part is not None]
+        return b"".join(known) if len(known) == len(parts) else None
+
+    def _read_part(self, mapping: Mapping | None, address: int, size: int) -> bytes | None:
         if mapping is not None:
             offset = address - mapping.start
             return mapping.contents[offset : offset + size].tobytes()
-        if not self._is_in_image(address, size):
-            raise MemoryFault(address, f"a read of {size} bytes at {address:#018x}, where nothing is mapped")
         contents = self._image.read(address, size)
         return self._with_written(address, size, contents) if self._written else contents
 
@@ -212,26 +210,35 @@ class AddressSpace:
         Raises:
             MemoryFault: some byte is not mapped.
         """
-        mapping = self._mapping_of(address, len(contents))
-        if mapping is None and not self._is_in_image(address, len(contents)):
-            self._fault(address, len(contents), "a write")
-        if self._journal is not None:
-            before = None if mapping is None else self.read(address, len(contents))
-            self._journal.append(_Overwritten(address, len(contents), before, self._written_at(address, len(contents))))
-        if mapping is not None:
-            offset = address - mapping.start
-            mapping.contents[offset : offset + len(contents)] = np.frombuffer(contents, np.uint8)
-        else:
-            self._written.update(enumerate(contents, address))
+        for mapping, start, size in self._parts_of(address, len(contents), "a write"):
+            part = contents[start - address : start - address + size]
+            before = None if mapping is None else self._read_part(mapping, start, size)
+            if self._journal is not None:
+                self._journal.append(_Overwritten(start, size, before, self.written_at(start, size)))
+            if mapping is None:
+                self._write_image(start, part)
+            else:
+                offset = start - mapping.start
+                mapping.contents[offset : offset + size] = np.frombuffer(part, np.uint8)
+
+    def _write_image(self, address: int, contents: bytes) -> None:
+        """Keep what differs from the image as it started."""
+        original = self._image.read(address, len(contents))
+        for offset, byte in enumerate(contents):
+            if original is not None and original[offset] == byte:
+                self._written.pop(address + offset, None)
+            else:
+                self._written[address + offset] = byte
 
     def forget(self, address: int, size: int) -> None:
         """Take back what was written to bytes of the image."""
-        for place in self._written_at(address, size):
+        for place in self.written_at(address, size):
             del self._written[place]
 
     @contextmanager
     def tentative(self) -> Iterator[Callable[[], None]]:
         """Keep a record of writes meanwhile; calling what this yields takes all of them back."""
+        assert self._journal is None, "one record at a time"
         self._journal = []
         try:
             yield self._take_back
@@ -261,20 +268,23 @@ class AddressSpace:
         Raises:
             MemoryFault: some byte is not mapped.
         """
-        mapping = self._mapping_of(address, size)
-        if mapping is None and not self._is_in_image(address, size):
-            self._fault(address, size, "an access")
-        runs = self._protections if mapping is None else mapping.protections
-        return [run for run in runs if run.start < address + size and address < run.end]
+        end = address + size
+        runs = []
+        for mapping, start, length in self._parts_of(address, size, "an access"):
+            of_part = self._protections if mapping is None else mapping.protections
+            runs += [run for run in of_part if run.start < min(start + length, end) and start < run.end]
+        return runs
 
     @property
     def written(self) -> dict[int, int]:
         """The bytes of the image that are not what they were when it started, by address."""
-        return {
-            address: byte
-            for address, byte in sorted(self._written.items())
-            if self._image.read(address, 1) != bytes([byte])
-        }
+        return dict(sorted(self._written.items()))
+
+    def written_at(self, address: int, size: int) -> dict[int, int]:
+        """Return those of `size` bytes of the image that are not what they were when it started."""
+        if size > len(self._written):
+            return {place: byte for place, byte in self._written.items() if address <= place < address + size}
+        return {place: self._written[place] for place in range(address, address + size) if place in self._written}
 
     def fetch(self, address: int, size: int) -> bytes | None:
         """Return `size` bytes of code at `address`, which must be executable.
@@ -305,12 +315,8 @@ class AddressSpace:
         mapped = sum(max(min(run.end, end) - max(run.start, address), 0) for run in self._protections)
         return mapped == size and self._image.image_start <= address and end <= self._image.image_end
 
-    def _written_at(self, address: int, size: int) -> dict[int, int]:
-        end = address + size
-        return {place: byte for place, byte in self._written.items() if address <= place < end}
-
     def _with_written(self, address: int, size: int, contents: bytes | None) -> bytes | None:
-        written = self._written_at(address, size)
+        written = self.written_at(address, size)
         if contents is None:
             return bytes(written[place] for place in range(address, address + size)) if len(written) == size else None
         changed = bytearray(contents)
@@ -318,28 +324,46 @@ class AddressSpace:
             changed[place - address] = byte
         return bytes(changed)
 
+    def _parts_of(self, address: int, size: int, access: str) -> list[tuple[Mapping | None, int, int]]:
+        """Return the pieces of memory that an access touches: mapping (None: the image), address, bytes."""
+        mapping = self._mapping_of(address, size)
+        if mapping is not None or self._is_in_image(address, size):
+            return [(mapping, address, size)]
+        parts: list[tuple[Mapping | None, int, int]] = []
+        place, end = address, address + size
+        while place < end:
+            mapping = self._mapping_of(place, 1)
+            if mapping is None:
+                self._fault(address, size, access)
+            length = min(end, mapping.end) - place
+            parts.append((mapping, place, length))
+            place += length
+        if not parts:
+            self._fault(address, size, access)
+        return parts
+
     def _mapping_of(self, address: int, size: int) -> Mapping | None:
+        """Return the mapping that holds all of some bytes, of several the one that begins last."""
         index = bisect_right(self._mappings, address, key=_start_of) - 1
         while index >= 0:
             mapping = self._mappings[index]
             if address + size <= mapping.end:
                 return mapping
-            # Empty mappings, and ones put on top of others by hand, may stand in between.
-            if mapping.start < address and mapping.mfns:
+            # Behind a mapping that is too short there is nothing, unless mappings lie on one another.
+            if mapping.start < address and mapping.mfns and not self._may_overlap:
                 return None
             index -= 1
         return None
 
     def read_available(self, address: int, size: int) -> bytes:
         """Return up to `size` bytes at `address`, as many as are mapped and known."""
-        while size:
+        for length in range(size, 0, -1):
             try:
-                contents = self.read(address, size)
+                contents = self.read(address, length)
             except MemoryFault:
-                contents = None
+                continue
             if contents is not None:
                 return contents
-            size //= 2
         return b""
 
     def read_string(self, address: int, limit: int = 4096) -> bytes | None:

@@ -5,7 +5,6 @@ The order of the fields here is the order of the keys. Addresses and whatever el
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -336,7 +335,6 @@ def _region(region: Region) -> RegionEntry:
 
 
 def _payload(result: LoadResult, items: Iterable[Relocation] | None, window: Window | None) -> PayloadEntry:
-    image = result.image_bytes
     return PayloadEntry(
         file=path_text(result.file),
         name=result.name,
@@ -373,7 +371,7 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, window: Win
             msgspec.UNSET if items is None else [_relocation(item) for item in items],
         ),
         window=None if window is None else _window(window),
-        image_sha256=None if image is None else hashlib.sha256(image.data).hexdigest(),
+        image_sha256=result.image_sha256,
         findings=[_finding(finding) for finding in result.findings],
     )
 

@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     from xsplice_loader.results import PatchedBytes, Step
 
 CONSOLE = "(XEN) "
-COMMANDS = ("xen-livepatch ", "xl ")
+COMMANDS = ("xen-livepatch", "xl")
 """What a line of a script may begin with; where it does not, it is the first."""
 SHOWN = 16
 """Bytes that are shown of a patched function."""
 
 
-def step_lines(steps: Iterable[Step], *, verbosity: int, paint: Paint) -> Iterator[str]:
-    """Yield the lines of some commands. `verbosity`: -1 the tool's words only, 0 ordinary, 1 also patched bytes."""
+def step_lines(steps: Iterable[Step], *, of_uploads: bool, verbosity: int, paint: Paint) -> Iterator[str]:
+    """Yield the lines of some commands. `verbosity`: -1 the tool's words only, 0 ordinary, 1 also patched bytes.
+
+    `of_uploads`: also what was found at uploads, which nothing else shows.
+    """
     patched: tuple[PatchedBytes, ...] = ()
     for step in steps:
-        typed = step.command if step.command.startswith(COMMANDS) else f"{COMMANDS[0]}{step.command}"
+        first = step.command.split(maxsplit=1)[:1]
+        typed = step.command if first and first[0] in COMMANDS else f"{COMMANDS[0]} {step.command}"
         yield paint(f"$ {for_terminal(typed)}", "strong")
         yield from (for_terminal(line) for line in step.out)
         yield from (paint(for_terminal(line), "refused") for line in step.err)
@@ -33,7 +37,8 @@ def step_lines(steps: Iterable[Step], *, verbosity: int, paint: Paint) -> Iterat
         if verbosity >= 0:
             yield from (f"  {CONSOLE}{for_terminal(line)}" for line in step.log)
             yield from _changes(patched, step.patched, paint, everything=verbosity > 0)
-            yield from finding_lines(step.findings, verbosity, paint)
+            if of_uploads or first != ["upload"]:
+                yield from finding_lines(step.findings, verbosity, paint)
         patched = step.patched
 
 

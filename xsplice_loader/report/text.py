@@ -56,7 +56,7 @@ def load_report(
     if steps:
         from xsplice_loader.report.steps import step_lines  # noqa: PLC0415 - only with --apply or --script
 
-        yield from step_lines(steps, verbosity=verbosity, paint=paint)
+        yield from step_lines(steps, of_uploads=not results, verbosity=verbosity, paint=paint)
         if verbosity >= 0:
             yield ""
     if runs:

@@ -180,7 +180,7 @@ HOOK_NOT_RUN = _note(
 HOOK_NOT_FOLLOWED = _warning(
     "XSP241",
     "a hook can be followed to its end",
-    "It uses something of a real machine that is not simulated. It is taken to return 0.",
+    "It was not run, or uses something of a real machine that is not simulated. It is taken to return 0.",
     "contract 1.1",
 )
 NOT_RESTORED = _warning(
