@@ -366,3 +366,18 @@ def reads_of(functions: int, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_work_grows_with_the_number_of_functions_and_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reads_of(400, monkeypatch) < 2.2 * reads_of(200, monkeypatch)
+
+
+@pytest.mark.parametrize("release", ["4.14.6", "4.17.7", "4.20.3"])
+@pytest.mark.parametrize(("kind", "deadly"), [("load", "apply"), ("unload", "revert"), ("preapply", None)])
+def test_hooks_that_were_not_loaded(release: str, kind: str, deadly: str | None) -> None:
+    """Seen on 4.17.7: a table of several is walked through a NULL pointer, a single one (before 4.18.4) is absent."""
+    host = Host(Hypervisor.model(), release=release)
+    host.upload("a", payload(f'.section .livepatch.hooks.{kind}, "", @progbits\n.quad 0\n')).raise_for_verdict()
+    if deadly is None and release == "4.20.3":
+        deadly = "apply"
+    for verb in (host.apply, host.revert):
+        result = verb("a")
+        assert (result.crash is not None) is (result.verb == deadly)
+        if result.crash:
+            return

@@ -111,7 +111,9 @@ def install(packages: Sequence[str]) -> None:
     """Install packages on this machine, without what they merely recommend; root only."""
     _run(["apt-get", "-q", "update"], "the package lists")
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
-    _run(["apt-get", "-q", "install", "-y", "--no-install-recommends", *packages], ", ".join(packages), None, environment)
+    _run(
+        ["apt-get", "-q", "install", "-y", "--no-install-recommends", *packages], ", ".join(packages), None, environment
+    )
 
 
 def own_suite() -> str | None:
@@ -140,9 +142,7 @@ def _mirror() -> str:
     return "http://deb.debian.org/debian/"
 
 
-def _run(
-    command: list[str], what: str, folder: Path | None = None, environment: dict[str, str] | None = None
-) -> str:
+def _run(command: list[str], what: str, folder: Path | None = None, environment: dict[str, str] | None = None) -> str:
     try:
         done = subprocess.run(
             command,

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import datetime
+import secrets
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
+from real_xen import legitimate
 from real_xen.bench import Bench
 from real_xen.case import cases_of
+from real_xen.coverage import report as coverage_report
 from real_xen.debian import DEFAULT, XENS
+from real_xen.generator import Generator
 from real_xen.packages import fetch
 from real_xen.problem import HarnessError
+from real_xen.recording import Recorder
+from real_xen.soak import keep, shrunk
 from real_xen.tally import Tally
 
 if TYPE_CHECKING:
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
     from real_xen.case import Case
 
 DISAGREES, FAILED = 1, 2
+SHRUNK = 5
+"""Disagreements that are made small, which takes minutes each."""
 _release = click.option(
     "--release", type=click.Choice(list(XENS)), default=DEFAULT, show_default=True, help="which Xen, from Debian"
 )
@@ -38,7 +46,7 @@ def main() -> None:
     \b
     scripts/real-xen compare fix.livepatch tonight.script
     scripts/real-xen compare --release 4.20 payloads/
-    """  # noqa: D301 - \b is for click
+    """
 
 
 @main.command("fetch")
@@ -57,27 +65,93 @@ def fetch_command(release: str, install: bool) -> None:
 def compare(paths: tuple[Path, ...], release: str) -> None:
     """Compare payloads and scripts (*.script: commands of xen-livepatch, one to a line).
 
+    Payloads are made for one build of Xen, and this is Debian's; sources (*.s, see payloads/) are made for it here.
     A payload is uploaded, applied, reverted and unloaded; after each step everything that can be seen is compared:
     what the tool and Xen say, the list, the debug key x, addresses, every byte of the payload's memory and of Xen's
-    code and constants. Payloads are made for one build of Xen: that of --release.
+    code and constants.
     """
-    cases = cases_of(list(paths))
     bench = Bench(release, say)
+    cases = cases_of(paths, bench.build_id)
     sys.exit(DISAGREES if run(bench, cases).disagreements else 0)
+
+
+@main.command()
+@_release
+@click.option("--chain", is_flag=True, help="payloads stand on each other, in the order given")
+@click.argument("folder", type=_PATHS, metavar="OUTDIR")
+@click.argument("paths", nargs=-1, required=True, type=_PATHS, metavar="DIR|FILE...")
+def record(folder: Path, paths: tuple[Path, ...], release: str, chain: bool) -> None:
+    """Record what the real hypervisor does, in the form of tests/data/real-xen-X.Y.Z."""
+    bench = Bench(release, say)
+    cases = cases_of(paths, bench.build_id)
+    recorder = Recorder(bench, folder)
+    if chain:
+        recorder.record_chain([case for case in cases if case.kind == "payload"])
+        cases = [case for case in cases if case.kind != "payload"]
+    for number, case in enumerate(cases, 1):
+        progress(f"[{number}/{len(cases)}] {case.name}")
+        recorder.record(case)
+    progress("")
+    click.echo(f"recorded {len(paths)} files and folders in {folder}")
+
+
+@main.command("coverage")
+@_release
+def coverage_command(release: str) -> None:
+    """Tell which rules of the catalogue were seen on the real hypervisor, and why the others were not.
+
+    Seen is what the records in tests/data show, and what runs of `compare` and `soak` on this machine showed.
+    """
+    lines, unexplained = coverage_report(release)
+    for line in lines:
+        click.echo(line)
+    sys.exit(DISAGREES if unexplained else 0)
+
+
+@main.command()
+@_release
+@click.option("--seed", type=int, help="what everything is made from; default: a fresh one, which is printed")
+@click.option("--count", type=click.IntRange(min=1), default=360, show_default=True, help="payloads and scripts, 5:1")
+@click.option(
+    "--keep",
+    "folder",
+    type=_PATHS,
+    default=Path("build/real-xen"),
+    show_default=True,
+    help="where to put disagreements",
+)
+def soak(release: str, seed: int | None, count: int, folder: Path) -> None:
+    """Compare generated payloads and scripts; the first disagreements are made small and kept."""
+    bench = Bench(release, say)
+    seed = secrets.randbelow(1 << 31) if seed is None else seed
+    click.echo(f"seed {seed}")
+    generator = Generator(bench.hypervisor, seed)
+    tally = run(bench, (generator.plot(number).case(bench.build_id) for number in range(count)), total=count)
+    for trial in tally.disagreements[:SHRUNK]:
+        plot = generator.plot(int(trial.case.name.rsplit("-", 1)[-1]))
+        small, last = shrunk(plot, trial, bench, progress)
+        progress("")
+        click.echo(f"kept {keep(small, last, folder)}: {shown(str(last.comparison.differences[0]))}")
+    sys.exit(DISAGREES if tally.disagreements else 0)
 
 
 def run(bench: Bench, cases: Iterable[Case], *, total: int | None = None) -> Tally:
     """Compare cases, a line for each, and print the summary."""
     tally = Tally(bench)
+    excused: set[legitimate.Rule] = set()
     started = time.monotonic()
     known = len(cases) if isinstance(cases, list) else total
     for number, case in enumerate(cases, 1):
         progress(f"[{number}/{known}] {case.name}")
         trial = bench.attempt(case)
         tally.add(trial)
+        excused.update(trial.comparison.excused)
         progress("")
         report(trial)
     tally.store()
+    for rule in legitimate.RULES:
+        if rule in excused:
+            click.echo(f"[{rule.id}] {rule.reason}")
     today = datetime.datetime.now(datetime.UTC).date()
     click.echo(f"{tally.summary()} ({today}, {time.monotonic() - started:.0f} s)")
     return tally
@@ -86,9 +160,9 @@ def run(bench: Bench, cases: Iterable[Case], *, total: int | None = None) -> Tal
 def report(trial: Trial) -> None:
     """Print what came of a case."""
     comparison = trial.comparison
-    last = trial.foretold[0].step
+    first = trial.foretold[0].step
     verdict = "agrees" if trial.agrees else "DIFFERS"
-    outcome = "crash" if last.crash else "accepted" if last.succeeded else f"errno {last.errno}"
+    outcome = "crash" if first.crash else "accepted" if first.succeeded else f"errno {first.errno}"
     excuses = "".join(f" [{rule.id}]" for rule in comparison.excused)
     what = outcome if trial.case.kind == "payload" else f"{len(trial.observed)} steps"
     click.echo(f"{verdict:8} {shown(trial.case.name)}: {what}, {comparison.fields} fields{excuses}")
@@ -112,9 +186,10 @@ def progress(text: str) -> None:
         click.echo(f"\r\x1b[K{shown(text)}", nl=False, err=True)
 
 
-def entry() -> NoReturn:
+def entry() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: sys.exit(128 + received))
     try:
         main(prog_name="scripts/real-xen")
     except HarnessError as error:

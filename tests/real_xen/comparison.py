@@ -10,13 +10,12 @@ import numpy as np
 from real_xen import legitimate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from xsplice_loader import Hypervisor
-
-    from real_xen.foretelling import Foretold, Site
+    from real_xen.foretelling import Foretold
     from real_xen.legitimate import Rule
     from real_xen.observation import Observed, Text
+    from xsplice_loader import Hypervisor
 
 LIVEPATCH = "livepatch: "
 SHOWN_BYTES = 16
@@ -48,108 +47,145 @@ class Comparison(NamedTuple):
     """The rules of the catalogue that were seen at work, in steps without a difference."""
 
 
+class _Count:
+    """What a comparison comes to so far."""
+
+    def __init__(self) -> None:
+        self.fields = self.size = 0
+        self.differences: list[Difference] = []
+        self.excused: list[Rule] = []
+        self.rules: list[str] = []
+
+    def compare(self, command: str, field: str, program: object, real: object) -> None:
+        """Compare one field."""
+        self.fields += 1
+        if program != real:
+            self.differences.append(Difference(command, field, str(program), str(real)))
+
+    def result(self) -> Comparison:
+        """Return it as it is."""
+        return Comparison(
+            self.fields,
+            self.size,
+            tuple(self.differences),
+            tuple(dict.fromkeys(self.excused)),
+            tuple(dict.fromkeys(self.rules)),
+        )
+
+
 class Comparer:
     """Compares cases on one hypervisor."""
 
     def __init__(self, hypervisor: Hypervisor, text: Text, after_boot: bytes) -> None:
         """`after_boot` is what stood in `text` before any payload."""
         self._hypervisor = hypervisor
-        self._text = text
+        self.text = text
+        self.after_boot_bytes = after_boot
         self._after_boot = np.frombuffer(after_boot, np.uint8)
         self._altered = legitimate.altered_at_boot(hypervisor, text.start, text.end - text.start)
 
     def code_differences(self) -> int:
         """Return how many bytes of the running hypervisor's code are not as in the file, though nothing says why."""
-        size = self._text.code_end - self._text.start
-        contents = self._hypervisor.read(self._text.start, size) or b""
+        size = self.text.code_end - self.text.start
+        contents = self._hypervisor.read(self.text.start, size) or b""
         differing = np.flatnonzero(np.frombuffer(contents, np.uint8) != self._after_boot[:size])
-        return sum(self._text.start + offset not in self._altered for offset in differing.tolist())
+        return sum(self.text.start + offset not in self._altered for offset in differing.tolist())
 
     def compare(self, foretold: Sequence[Foretold], observed: Sequence[Observed]) -> Comparison:
-        """Compare the steps of one case."""
-        fields = size = 0
-        differences: list[Difference] = []
-        excused: list[Rule] = []
-        rules: list[str] = []
-        known_written: set[int] = set()
+        """Compare the steps of one case, up to the first that differs or that is the end."""
+        count = _Count()
         for expected, seen in zip(foretold, observed, strict=False):
-            found: list[Difference] = []
-            known_written |= expected.written.keys()
-            died = expected.step.crash is not None
-            fields += 1
-            if (seen.died is not None) != died:
-                if seen.died is not None and legitimate.is_of_patched_code(seen, _reach(expected)):
-                    excused.append(legitimate.PATCHED_CODE)
-                else:
-                    real = f"died: {seen.died.reason}, {' / '.join(seen.died.report[:3])}" if seen.died else "lives"
-                    found.append(
-                        Difference(seen.command.line, "life", f"{expected.step.crash or 'lives'}", real)
-                    )
-            elif not died:
-                if legitimate.is_fault_of_tool(seen):
-                    excused.append(legitimate.TOOL_FAULT)
-                    continue
-                for field, program, real in _words(expected, seen):
-                    fields += 1
-                    if program != real:
-                        found.append(Difference(seen.command.line, field, repr(program), repr(real)))
-                for field, count, difference in self._memory(expected, seen, known_written):
-                    fields += 1
-                    size += count
-                    if difference is not None:
-                        found.append(Difference(seen.command.line, field, *difference))
-            if not found:
-                rules += expected.rules
-            differences += found
-            if found or seen.died is not None:
-                break
-        else:
-            if len(observed) != len(foretold):
-                differences.append(Difference("", "steps", str(len(foretold)), str(len(observed))))
-        return Comparison(fields, size, tuple(differences), tuple(dict.fromkeys(excused)), tuple(dict.fromkeys(rules)))
+            if legitimate.is_given_up(expected):
+                count.excused.append(legitimate.NOT_FOLLOWED)
+                return count.result()
+            if self._step(expected, seen, count):
+                return count.result()
+            count.rules += expected.rules
+        if len(observed) != len(foretold):
+            count.compare(observed[-1].command.line, "steps", len(foretold), len(observed))
+        return count.result()
 
-    def _memory(
-        self, expected: Foretold, seen: Observed, written: set[int]
-    ) -> Iterator[tuple[str, int, tuple[str, str] | None]]:
+    def _step(self, expected: Foretold, seen: Observed, count: _Count) -> bool:
+        """Compare a step; return whether what comes after it cannot be compared any more."""
+        line = seen.command.line
+        if legitimate.is_fault_of_tool(seen):
+            count.excused.append(legitimate.TOOL_FAULT)
+            return False
+        if seen.died is not None and expected.step.crash is None:
+            if legitimate.is_of_patched_code(seen, _reach(expected)):
+                count.excused.append(legitimate.PATCHED_CODE)
+            else:
+                count.compare(line, "life", "lives", f"died: {seen.died.reason}: {' / '.join(seen.died.report[:3])}")
+            return True
+        if seen.died is None and legitimate.is_thought_unmapped(expected, self._hypervisor):
+            count.excused.append(legitimate.ELSEWHERE)
+            return True
+        count.compare(line, "life", expected.step.crash is None, seen.died is None)
+        if seen.died is not None:
+            count.rules += () if count.differences else expected.rules
+            return True
+        if expected.asks_variables and expected.step.rc != seen.rc and seen.command.words[0] != "upload":
+            count.excused.append(legitimate.HOOK_VARIABLES)
+            return True
+        for field, program, real in _words(expected, seen):
+            count.compare(line, field, program, real)
+        if legitimate.lies_elsewhere(seen, self._hypervisor):
+            count.excused.append(legitimate.ELSEWHERE)
+            return True
+        for field, size, difference in self._memory(expected, seen):
+            count.size += size
+            count.compare(line, field, *(difference or (None, None)))
+        return bool(count.differences)
+
+    def _memory(self, expected: Foretold, seen: Observed) -> Iterator[tuple[str, int, tuple[str, str] | None]]:
         """Yield every block of memory: what it is, its size, and how it differs if it does."""
-        yield "text", self._text.end - self._text.start, self._text_difference(expected, seen)
+        written = {
+            address: byte for address, byte in expected.written.items() if not self._is_as_in_file(address, byte)
+        }
+        yield "text", self.text.end - self.text.start, self._text_difference(written, seen)
         for name in sorted(expected.images.keys() | seen.images.keys()):
             program, real = expected.images.get(name), seen.images.get(name)
             if program is None or real is None:
                 yield f"memory of {name}", 0, (_is_there(program), _is_there(real))
                 continue
-            yield f"address of {name}", 0, (
-                None if program.address == real.address else (f"{program.address:#x}", f"{real.address:#x}")
+            yield (
+                f"address of {name}",
+                0,
+                (None if program.address == real.address else (f"{program.address:#x}", f"{real.address:#x}")),
             )
             yield (
                 f"memory of {name}",
                 len(program.contents),
                 self._bytes_difference(program.address, program.contents, real.contents, frozenset()),
             )
-        for site, contents in expected.sites.items():
-            yield (
-                f"bytes at {site.address:#x}",
-                len(contents),
-                self._bytes_difference(site.address, contents, seen.sites[site], self._unknown(site, written)),
-            )
+        for address in sorted(expected.sites.keys() & seen.sites.keys()):
+            contents = expected.sites[address]
+            unknown = self._unknown(address, len(contents), written)
+            difference = self._bytes_difference(address, contents, seen.sites[address], unknown)
+            yield f"bytes at {address:#x}", len(contents), difference
 
-    def _unknown(self, site: Site, written: set[int]) -> frozenset[int]:
+    def _is_as_in_file(self, address: int, byte: int) -> bool:
+        """Tell whether a byte is what the file says: Xen may have saved, and brought back, what it altered at boot."""
+        return self._hypervisor.read(address, 1) == bytes([byte])
+
+    def _unknown(self, address: int, size: int, written: Mapping[int, int]) -> frozenset[int]:
+        """Return the addresses at which the file does not say what stands there in the running hypervisor."""
         image = range(self._hypervisor.image_start, self._hypervisor.image_end)
         variables = frozenset(
-            address
-            for address in range(site.address, site.address + site.size)
-            if address in image and not self._text.start <= address < self._text.code_end
+            place
+            for place in range(address, address + size)
+            if place in image and not self.text.start <= place < self.text.code_end
         )
-        return (legitimate.altered_at_boot(self._hypervisor, site.address, site.size) | variables) - written
+        return (legitimate.altered_at_boot(self._hypervisor, address, size) | variables) - written.keys()
 
-    def _text_difference(self, expected: Foretold, seen: Observed) -> tuple[str, str] | None:
+    def _text_difference(self, written: Mapping[int, int], seen: Observed) -> tuple[str, str] | None:
         """Compare every byte of Xen's code and constants with what it was at first, and with what was foretold."""
         if seen.text is None:
             return "mapped", "not mapped"
-        start, end = self._text.start, self._text.end
+        start, end = self.text.start, self.text.end
         now = np.frombuffer(seen.text, np.uint8)
         should = self._after_boot.copy()
-        for address, byte in expected.written.items():
+        for address, byte in written.items():
             if start <= address < end:
                 should[address - start] = byte
         places = [start + offset for offset in np.flatnonzero(now != should).tolist()]
@@ -199,5 +235,5 @@ def _reach(foretold: Foretold) -> Iterator[range]:
     """Yield the places in which a program counter tells of patched code."""
     for image in foretold.images.values():
         yield range(image.address, image.address + len(image.contents))
-    for site in foretold.sites:
-        yield range(site.address, site.address + site.size)
+    for address, contents in foretold.sites.items():
+        yield range(address, address + len(contents))

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 PREFIX = "(XEN) "
 DUMP = "----[ Xen-"
 """What the registers begin with, after a warning as well as after a fault."""
+OF_THE_EMULATION = frozenset(("uart interrupt taking more than 4ms, switched to polling",))
+"""What Xen says of a slow emulated machine, at any time."""
 DEATHS = (b"Panic on CPU ", b"Manual reset required", b"not rebooting.", b"Reboot in ", b"*** DOUBLE FAULT ***")
 
 
@@ -26,10 +28,11 @@ class Said(NamedTuple):
 def xen_lines(data: bytes) -> list[str]:
     """Return the lines of Xen's own in what its serial port said, without their prefix.
 
-    What the domain says stands there without a prefix, and is left out.
+    What the domain says stands there without a prefix, and is left out; so is what is of the emulation alone.
     """
     text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
-    return [line.removeprefix(PREFIX) for line in text.split("\n") if line.startswith(PREFIX)]
+    lines = (line.removeprefix(PREFIX) for line in text.split("\n") if line.startswith(PREFIX))
+    return [line for line in lines if line not in OF_THE_EMULATION]
 
 
 def is_dead(data: bytes | bytearray) -> bool:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from real_xen.case import PRESS_X
 from xsplice_loader import Host
 from xsplice_loader.emulation import run_hook
 from xsplice_loader.host.script import Command
 from xsplice_loader.host.tool import LivepatchTool
 from xsplice_loader.memory.address_space import MemoryFault
 
-from real_xen.case import PRESS_X
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from xsplice_loader import Hypervisor
-    from xsplice_loader.results import Step
-
     from real_xen.case import Case
+    from xsplice_loader import Hypervisor
+    from xsplice_loader.results import Finding, Step
 
 LIST = Command("list", ("list",))
+HOOKS = ".livepatch.hooks."
+SHN_UNDEF = 0
 SHOWN = 32
 """Bytes that are looked at where a function is, or was, patched."""
 
@@ -30,13 +30,6 @@ class Image(NamedTuple):
 
     address: int
     contents: bytes
-
-
-class Site(NamedTuple):
-    """A function of Xen's, or of a payload's, that a payload patches."""
-
-    address: int
-    size: int
 
 
 class Foretold(NamedTuple):
@@ -52,8 +45,11 @@ class Foretold(NamedTuple):
     """By the payloads' names."""
     written: dict[int, int]
     """Bytes of the hypervisor's image that were written so far, by address."""
-    sites: dict[Site, bytes]
-    """The first bytes of what loaded payloads patch; fewer where they are not mapped."""
+    sites: dict[int, bytes]
+    """The first 32 bytes of every function that a payload so far was to patch, by address; fewer where they are not
+    mapped."""
+    asks_variables: bool
+    """A payload with hooks refers to variables of Xen's: what those hold while Xen runs is in no file."""
     rules: tuple[str, ...]
     """The rules that this step stands for: the one that it failed by, or all that were noticed if it did not fail."""
 
@@ -66,28 +62,36 @@ def foretell(case: Case, hypervisor: Hypervisor, cpu_features: Iterable[int]) ->
     # The emulated processor is an AMD of family 15.
     host = Host(hypervisor, nops="k8", hook_runner=run_hook, cpu_features=cpu_features)
     tool = LivepatchTool(host, case.read)
+    sites: dict[int, None] = {}
     for command in case.commands:
         step = tool.press_x(command.line) if command.words == PRESS_X else tool.run(*command)
-        yield _after(command, step, host, tool)
-        if step.crash is not None or (case.kind == "payload" and command.words[0] == "upload" and not step.succeeded):
+        yield _after(command, step, tool, sites)
+        if step.crash is not None or case.ends_after(command, succeeded=step.succeeded):
             return
 
 
-def _after(command: Command, step: Step, host: Host, tool: LivepatchTool) -> Foretold:
-    died = step.crash is not None
-    listed = None if died else tool.run(*LIST)
+def _after(command: Command, step: Step, tool: LivepatchTool, sites: dict[int, None]) -> Foretold:
+    """Return a step with what is true after it; `sites` gains what its payloads are to patch."""
+    rules = rules_of(step.findings, is_upload=command.words[:1] in (("upload",), ("load",)))
+    host = tool.host
+    written = dict(host.state.memory.written)
+    if step.crash is not None:
+        return Foretold(command, step, (), None, {}, written, {}, _asks_variables(host), rules)
+    listed = tool.run(*LIST)
+    sites.update(dict.fromkeys(_sites(host)))
     return Foretold(
         command=command,
         step=step,
-        listing=() if listed is None else (*listed.out, *listed.err),
-        x=None if died else _printed(host),
-        images={} if died else {
+        listing=(*listed.out, *listed.err),
+        x=_printed(host),
+        images={
             loaded.shown_name: Image(loaded.mapping.start, loaded.mapping.contents.tobytes())
             for loaded in host.payloads
         },
-        written=dict(host.state.memory.written),
-        sites={} if died else dict(_sites(host)),
-        rules=tuple(_rules(step)),
+        written=written,
+        sites={address: host.state.memory.read_available(address, SHOWN) for address in sites},
+        asks_variables=_asks_variables(host),
+        rules=rules,
     )
 
 
@@ -98,20 +102,28 @@ def _printed(host: Host) -> tuple[str, ...] | None:
         return None
 
 
-def _sites(host: Host) -> Iterator[tuple[Site, bytes]]:
-    memory = host.state.memory
+def _asks_variables(host: Host) -> bool:
+    hypervisor = host.hypervisor
+    start = hypervisor.symbols.address_of(b"__2M_rwdata_start") or hypervisor.image_start
     for loaded in host.payloads:
-        try:
-            functions = list(loaded.table.functions(memory, host.state.release))
-        except MemoryFault:
-            continue
-        for function in functions:
-            yield Site(function.old_addr, SHOWN), memory.read_available(function.old_addr, SHOWN)
+        values = loaded.resolved.values[loaded.payload.symbols.table["section"] == SHN_UNDEF].tolist()
+        names = (section.text_name for section in loaded.payload.sections)
+        if any(name.startswith(HOOKS) for name in names) and any(start <= v < hypervisor.image_end for v in values):
+            return True
+    return False
 
 
-def _rules(step: Step) -> Iterator[str]:
-    for finding in step.findings:
-        if finding.severity == "error":
-            yield finding.rule
-            return
-    yield from (finding.rule for finding in step.findings)
+def _sites(host: Host) -> Iterator[int]:
+    for loaded in host.payloads:
+        for function in loaded.table.functions(host.state.memory, host.state.release):
+            yield function.old_addr
+
+
+def rules_of(findings: Iterable[Finding], *, is_upload: bool) -> tuple[str, ...]:
+    """Return the rules that a step stands for: of an upload up to the one that it failed by, of an action all."""
+    rules = []
+    for finding in findings:
+        rules.append(finding.rule)
+        if is_upload and finding.severity == "error":
+            break
+    return tuple(rules)

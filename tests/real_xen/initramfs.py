@@ -41,12 +41,14 @@ def initramfs(parts: Parts) -> bytes:
         cpio.file("modules/order", "".join(f"{name}.ko\n" for name, _ in modules).encode()),
     ]
     folders = sorted({str(parent) for entry in files for parent in Path(entry.path).parents} - {"."})
-    return cpio.archive([
-        *map(cpio.directory, [*folders, "dev"]),
-        cpio.character_device("dev/console", 5, 1),
-        cpio.character_device("dev/null", 1, 3),
-        *files,
-    ])
+    return cpio.archive(
+        [
+            *map(cpio.directory, [*folders, "dev"]),
+            cpio.character_device("dev/console", 5, 1),
+            cpio.character_device("dev/null", 1, 3),
+            *files,
+        ]
+    )
 
 
 def in_order(paths: Iterable[Path], wanted: Iterable[str] = WANTED_MODULES) -> Iterator[tuple[str, bytes]]:

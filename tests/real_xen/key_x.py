@@ -51,15 +51,21 @@ def read_key_x(lines: Iterable[str]) -> list[PrintedPayload]:
     payloads: list[PrintedPayload] = []
     for line in lines:
         if found := _PAYLOAD.match(line):
-            addresses = [int(found[key], 16) for key in ("text", "rw", "ro")]
             payloads.append(
-                PrintedPayload(found["name"], found["state"], *addresses, int(found["pages"]), (), {})
+                PrintedPayload(
+                    name=found["name"],
+                    state=found["state"],
+                    text=int(found["text"], 16),
+                    rw=int(found["rw"], 16),
+                    ro=int(found["ro"], 16),
+                    pages=int(found["pages"]),
+                    functions=(),
+                    ids={},
+                )
             )
         elif payloads and (found := _FUNCTION.match(line)):
-            function = PrintedFunction(
-                found["name"], int(found["old"], 16), int(found["old_size"]), int(found["new"], 16),
-                int(found["new_size"]),
-            )
+            old, new = (int(found[key], 16) for key in ("old", "new"))
+            function = PrintedFunction(found["name"], old, int(found["old_size"]), new, int(found["new_size"]))
             payloads[-1] = payloads[-1]._replace(functions=(*payloads[-1].functions, function))
         elif payloads and (found := _ID.match(line)):
             payloads[-1].ids[found["label"]] = found["id"]

@@ -6,16 +6,19 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.hypervisor.boot_sites import boot_sites
+from xsplice_loader.releases import GIB
+from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED, NOT_WRITABLE
+from xsplice_loader.rules.content import WILD_OLD_ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from xsplice_loader import Hypervisor
-
     from real_xen.foretelling import Foretold
     from real_xen.observation import Observed
+    from xsplice_loader import Hypervisor
 
 _RIP = re.compile(r"RIP: +[0-9a-f]{4}:\[<([0-9a-f]{16})>\]")
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
 _FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
 TOO_EARLY = "Operation didn't complete."
 
@@ -34,12 +37,27 @@ BOOT = Rule(
 )
 VARIABLES = Rule(
     "variables",
-    "what stands in Xen's variables while it runs is in no file: bytes outside its code are compared only once a payload "
-    "has written them",
+    "what stands in Xen's variables while it runs is in no file: bytes outside its code are compared only once a "
+    "payload has written them",
+)
+HOOK_VARIABLES = Rule(
+    "hook-variables",
+    "a payload with hooks refers to Xen's variables: what they hold while Xen runs is in no file, so a step of its own "
+    "that comes out otherwise is not compared",
+)
+ELSEWHERE = Rule(
+    "elsewhere",
+    "a payload names an old address outside of the GiB that Xen's image and payloads share: what a running Xen has "
+    "mapped there is in no file, so if there is something, nothing is compared from that step on but what was said",
 )
 REGISTERS = Rule(
     "registers",
     "the registers and stack that follow a warning are not foretold; the line with the warning is compared",
+)
+SERIAL_PORT = Rule(
+    "serial-port",
+    "Xen says when its serial port is slow (`uart interrupt taking more than 4ms`), which an emulated one may be at "
+    "any time: that line is left out",
 )
 LATE = Rule(
     "too-early",
@@ -51,13 +69,48 @@ PATCHED_CODE = Rule(
     "the machine died when Xen itself ran what was patched: after the action had finished, or with the program counter "
     "in a payload or in a patched function; the program does not run Xen's own callers",
 )
+NOT_FOLLOWED = Rule(
+    "not-followed",
+    "the program itself says that it cannot follow a hook to its end (XSP241): from that step on nothing is compared",
+)
 TOOL_FAULT = Rule("tool-fault", "`load ''` makes the tool itself die of a NULL pointer")
-RULES = (BOOT, VARIABLES, REGISTERS, LATE, PATCHED_CODE, TOOL_FAULT)
+RULES = (
+    BOOT,
+    VARIABLES,
+    HOOK_VARIABLES,
+    ELSEWHERE,
+    REGISTERS,
+    SERIAL_PORT,
+    LATE,
+    PATCHED_CODE,
+    NOT_FOLLOWED,
+    TOOL_FAULT,
+)
+"""All of them; those that end a comparison are shown with the case."""
 
 
 def altered_at_boot(hypervisor: Hypervisor, address: int, size: int) -> frozenset[int]:
     """Return those of `size` addresses at which the file does not say what stands there."""
     return boot_sites(hypervisor).bytes_in(address, size)
+
+
+def lies_elsewhere(observed: Observed, hypervisor: Hypervisor) -> bool:
+    """Tell whether a payload is to patch something that the running Xen mapped for itself."""
+    own = hypervisor.image_start // GIB
+    return any(contents and address // GIB != own for address, contents in observed.sites.items())
+
+
+def is_thought_unmapped(foretold: Foretold, hypervisor: Hypervisor) -> bool:
+    """Tell whether the program foretells a death for want of anything mapped at such an address."""
+    if foretold.step.crash not in (WILD_OLD_ADDRESS.id, NOT_WRITABLE.id):
+        return False
+    named = [int(found, 16) for finding in foretold.step.findings for found in _ADDRESS.findall(finding.message)]
+    return any(address // GIB != hypervisor.image_start // GIB for address in named)
+
+
+def is_given_up(foretold: Foretold) -> bool:
+    """Tell whether the program does not know what a hook does."""
+    return any(finding.rule == HOOK_NOT_FOLLOWED.id for finding in foretold.step.findings)
 
 
 def came_too_early(observed: Observed, foretold: Foretold) -> bool:

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -37,13 +38,14 @@ KERNEL_OPTIONS = "console=hvc0 quiet panic=-1"
 BOOT_TIMEOUT = 300
 STEP_TIMEOUT = 60
 """Seconds after which a machine that says nothing counts as dead."""
+KEPT = 86400
+"""Seconds that a snapshot of other packages is kept."""
 LAST_WORDS = 10
 """Seconds that a dying machine may take for its report."""
 TO_XEN = b"\x01\x01\x01"
 """Typed on the console, this makes Xen listen instead of the domain."""
 SECTOR = 4096
-PAGE = 4096
-REAL_MODE_TOP = 1 << 64
+ADDRESS_LIMIT = 1 << 64
 
 
 class Answer(NamedTuple):
@@ -107,7 +109,9 @@ def snapshot_of(parts: Parts, say: Callable[[str], None]) -> Snapshot:
     if not folder.is_dir():
         say(f"booting Xen {parts.release} for the first time")
         for old in folder.parent.glob("machine-*"):
-            shutil.rmtree(old)
+            # Not under somebody who may be using it.
+            if time.time() - old.stat().st_mtime > KEPT:
+                shutil.rmtree(old, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".machine-", dir=folder.parent) as scratch:
             work = Path(scratch) / "machine"
             work.mkdir()
@@ -142,12 +146,14 @@ class Machine:
         self._next_sector = 0
         self._marks = 0
         incoming = () if state is None else ("-incoming", f"exec:cat {shlex.quote(str(state))}")
-        self._emulator = Emulator((
-            *arguments,
-            *("-drive", f"file={self._disk},format=raw,if=none,id=disk,readonly=on"),
-            *("-device", "virtio-blk-pci,drive=disk"),
-            *incoming,
-        ))
+        self._emulator = Emulator(
+            (
+                *arguments,
+                *("-drive", f"file={self._disk},format=raw,if=none,id=disk,readonly=on"),
+                *("-device", "virtio-blk-pci,drive=disk"),
+                *incoming,
+            )
+        )
 
     @classmethod
     def restored(cls, snapshot: Snapshot, scratch: Path) -> Self:
@@ -185,9 +191,7 @@ class Machine:
         """
         emulator = self._emulator
         try:
-            is_up = emulator.wait_for(
-                lambda: b"ready\n" in emulator.channel or is_dead(emulator.console), BOOT_TIMEOUT
-            )
+            is_up = emulator.wait_for(lambda: b"ready\n" in emulator.channel or is_dead(emulator.console), BOOT_TIMEOUT)
         except MachineStoppedError as stopped:
             raise HarnessError(f"the emulator ended while booting: {stopped}") from None
         if not is_up or b"ready\n" not in emulator.channel:
@@ -323,7 +327,7 @@ class Machine:
         """Return bytes of the hypervisor's memory; None unless all are mapped."""
         try:
             self._emulator.qmp(
-                "memsave", val=address - REAL_MODE_TOP, size=size, filename=str(self._read_file), cpu_index=0
+                "memsave", val=address - ADDRESS_LIMIT, size=size, filename=str(self._read_file), cpu_index=0
             )
         except HarnessError:
             return None

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from real_xen.case import PRESS_X, shell_words
-from real_xen.foretelling import Image
+from real_xen.foretelling import SHOWN, Image
 from real_xen.key_x import read_key_x
 from real_xen.machine import Died, Machine
 from real_xen.problem import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from xsplice_loader import Hypervisor
-    from xsplice_loader.host.script import Command
+    from collections.abc import Iterator, Mapping
 
     from real_xen.case import Case
-    from real_xen.foretelling import Foretold, Site
-    from real_xen.machine import Seen, Snapshot
+    from real_xen.machine import Snapshot
+    from xsplice_loader import Hypervisor
+    from xsplice_loader.host.script import Command
 
 PAGE = 4096
 DO_NOTHING = "true"
@@ -44,7 +42,8 @@ class Observed(NamedTuple):
     images: dict[str, Image]
     text: bytes | None
     """Xen's code and read-only data; None of a machine that died."""
-    sites: dict[Site, bytes]
+    sites: dict[int, bytes]
+    """The first 32 bytes of every function that a payload so far was to patch, as far as they are mapped."""
     died: Died | None
 
     @property
@@ -82,23 +81,25 @@ class Laboratory:
         self._snapshot = snapshot
         self._text = Text.of(hypervisor)
 
-    def observe(self, case: Case, foretold: Iterable[Foretold]) -> Iterator[Observed]:
-        """Yield what becomes of a case's steps, as many as were foretold, up to the machine's death.
+    def observe(self, case: Case, instead: Mapping[int, Mapping[str, tuple[int, int]]]) -> Iterator[Observed]:
+        """Yield what becomes of a case's steps, up to the machine's death.
 
-        Where the program says that debug key `x` would be the machine's end, it is not pressed.
+        The life of a payload ends where its upload is refused.
+
+        Args:
+            case: what to try.
+            instead: the numbers of steps after which debug key `x` is not to be pressed, as it would be the machine's
+                end; and where payloads are said to lie then, as address and size by their names.
         """
         with tempfile.TemporaryDirectory(prefix="real-xen-") as scratch:
             machine = Machine.restored(self._snapshot, Path(scratch))
             with machine:
                 machine.put(case.files)
-                for step in foretold:
-                    is_key = step.command.words == PRESS_X
-                    said = machine.step(
-                        DO_NOTHING if is_key else shell_words(step.command), press_x=is_key or step.x is not None
-                    )
-                    observed = self._looked_at(machine, step, said, is_key=is_key)
+                sites: dict[int, None] = {}
+                for number, command in enumerate(case.commands):
+                    observed = self._step(machine, command, instead.get(number), sites)
                     yield observed
-                    if observed.died:
+                    if observed.died or case.ends_after(command, succeeded=observed.rc == 0):
                         return
 
     def read(self, *places: tuple[int, int]) -> list[bytes]:
@@ -116,28 +117,37 @@ class Laboratory:
                 raise HarnessError(f"{address:#x} is not mapped in the running hypervisor")
         return [contents or b"" for _, contents in found]
 
-    def _looked_at(self, machine: Machine, step: Foretold, said: Seen, *, is_key: bool) -> Observed:
-        died = said.died is not None
-        pressed = None if died or not said.x else said.x
-        places = {name: (image.address, len(image.contents)) for name, image in step.images.items()}
-        if pressed is not None:
-            places = {payload.name: (payload.text, payload.pages * PAGE) for payload in read_key_x(pressed)}
+    def _step(
+        self,
+        machine: Machine,
+        command: Command,
+        instead: Mapping[str, tuple[int, int]] | None,
+        sites: dict[int, None],
+    ) -> Observed:
+        """Run a command and look at everything; `sites` gains what payloads are to patch."""
+        is_key = command.words == PRESS_X
+        said = machine.step(DO_NOTHING if is_key else shell_words(command), press_x=is_key or instead is None)
         answer = said.answer
+        if answer is None:
+            return Observed(command, None, (), (), said.xen, (), None, {}, None, {}, said.died)
+        printed = read_key_x(said.x)
+        sites.update(dict.fromkeys(function.old_addr for payload in printed for function in payload.functions))
+        places = {payload.name: (payload.text, payload.pages * PAGE) for payload in printed}
         return Observed(
-            command=step.command,
-            rc=None if answer is None else answer.rc,
-            out=() if answer is None else lines_of(answer.out),
-            err=() if answer is None else lines_of(answer.err),
-            xen=said.xen if pressed is None or not is_key else (*said.xen, *pressed),
-            listing=() if answer is None else lines_of(answer.list),
-            x=pressed,
-            images={} if died else {
+            command=command,
+            rc=answer.rc,
+            out=lines_of(answer.out),
+            err=lines_of(answer.err),
+            xen=(*said.xen, *said.x) if is_key else said.xen,
+            listing=lines_of(answer.list),
+            x=said.x or None,
+            images={
                 name: Image(address, machine.memory(address, size) or b"" if size else b"")
-                for name, (address, size) in places.items()
+                for name, (address, size) in (places if instead is None else instead).items()
             },
-            text=None if died else machine.memory(self._text.start, self._text.end - self._text.start),
-            sites={} if died else {site: mapped(machine, site.address, site.size) for site in step.sites},
-            died=said.died,
+            text=machine.memory(self._text.start, self._text.end - self._text.start),
+            sites={address: mapped(machine, address, SHOWN) for address in sites},
+            died=None,
         )
 
 

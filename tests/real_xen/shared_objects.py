@@ -45,5 +45,9 @@ def _asks_for(path: Path) -> tuple[str | None, list[str]]:
         elf = ELFFile(stream)
         interpreters = [s.get_interp_name() for s in elf.iter_segments() if isinstance(s, InterpSegment)]
         section = elf.get_section_by_name(".dynamic")
-        names = [tag.needed for tag in section.iter_tags("DT_NEEDED")] if isinstance(section, DynamicSection) else []
+        names = (
+            [str(vars(tag)["needed"]) for tag in section.iter_tags("DT_NEEDED")]
+            if isinstance(section, DynamicSection)
+            else []
+        )
     return (interpreters[0] if interpreters else None), names

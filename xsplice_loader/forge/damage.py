@@ -125,7 +125,7 @@ def _headers(damage: Damage, data: bytes) -> list[tuple[int, int, int]]:
         shoff, count = values[6], values[12]
         places = [shoff + i * elf.SECTION_HEADER.size for i in range(count)]
         return [(place, *elf.SECTION_HEADER.unpack_from(data, place)[4:6]) for place in places]
-    except struct.error:
+    except (struct.error, OverflowError):
         raise damage.error("the file has no section table any more; put this damage first") from None
 
 

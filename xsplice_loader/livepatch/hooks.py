@@ -27,7 +27,8 @@ class Hooks:
             section = payload.section_named(name)
             if section is not None and section.size:
                 address = placement.addresses.get(section.index)
-                if address is not None or release.passes_note_errors:
+                # Of a table that was not loaded, a single hook is absent; an array is walked through a NULL pointer.
+                if address is not None or release.passes_note_errors or name in release.hook_arrays:
                     self._tables[name] = address, section.size // POINTER_SIZE
 
     def pointers(self, name: str, memory: AddressSpace) -> list[int]:

@@ -1,0 +1,14 @@
+# A table of load hooks that is not loaded: Xen walks it through a NULL pointer at apply.
+
+        .text
+        .balign 16
+        .type   .Lnew, @function
+.Lnew:  xor     %eax, %eax
+        ret
+        .size   .Lnew, . - .Lnew
+        .section .livepatch.hooks.load, "", @progbits
+        .quad   0
+        .livepatch_func "hvm_gsi_assert", .Lnew, 16
+        .livepatch_depends xen
+        .livepatch_xen_depends xen
+        .build_id a1

@@ -1,0 +1,97 @@
+"""A difference in any field is found, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from records import recorded_hypervisor, single_uploads
+
+from real_xen.case import payload_case
+from real_xen.comparison import Comparer
+from real_xen.foretelling import Foretold, Image, foretell
+from real_xen.machine import Died
+from real_xen.observation import Observed, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HYPERVISOR = recorded_hypervisor("4.17.7")
+START = HYPERVISOR.symbols.address_of(b"_stext") or 0
+TEXT = Text(START, START + 0x100000, START + 0x110000)
+BOOTED = bytes(TEXT.end - TEXT.start)
+
+
+@pytest.fixture(scope="module")
+def foretold() -> tuple[Foretold, ...]:
+    (record,) = (record for record in single_uploads("4.17.7") if record.name == "ok-plain")
+    return tuple(foretell(payload_case("ok-plain", record.data), HYPERVISOR, ()))
+
+
+def as_foretold(step: Foretold) -> Observed:
+    """Return what would be seen if everything came as foretold."""
+    text = bytearray(BOOTED)
+    for address, byte in step.written.items():
+        if HYPERVISOR.read(address, 1) != bytes([byte]):
+            text[address - TEXT.start] = byte
+    log = step.step.log
+    return Observed(
+        step.command, step.step.rc, step.step.out, step.step.err, log, step.listing, step.x, dict(step.images),
+        bytes(text), dict(step.sites), None,
+    )  # fmt: skip
+
+
+def fields(foretold: Sequence[Foretold], number: int, **changes: Any) -> list[str]:
+    """Return the fields that differ when what was seen in one step is changed."""
+    observed = [as_foretold(step) for step in foretold]
+    observed[number] = observed[number]._replace(**changes)
+    return [
+        difference.field for difference in Comparer(HYPERVISOR, TEXT, BOOTED).compare(foretold, observed).differences
+    ]
+
+
+def test_nothing_differs_where_all_came_as_foretold(foretold: tuple[Foretold, ...]) -> None:
+    assert len(foretold) == 4
+    assert fields(foretold, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("exit status", {"rc": 1}),
+        ("output", {"out": ("something else",)}),
+        ("errors", {"err": ("a word",)}),
+        ("errno", {"err": ("Error 22: Invalid argument",)}),
+        ("log", {"xen": ("livepatch: ok-plain: of another mind",)}),
+        ("console", {"xen": ("Xen WARN at x.c:1",)}),
+        ("list", {"listing": ()}),
+        ("key x", {"x": ()}),
+        ("memory of ok-plain", {"images": {}}),
+        ("life", {"died": Died("the machine hangs", ())}),
+    ],
+)
+def test_a_field_that_differs_is_named(foretold: tuple[Foretold, ...], field: str, changes: dict[str, Any]) -> None:
+    assert field in fields(foretold, 0, **changes)
+
+
+def test_one_byte_of_a_payload_is_noticed(foretold: tuple[Foretold, ...]) -> None:
+    image = foretold[1].images["ok-plain"]
+    spoilt = Image(image.address, image.contents[:-1] + b"\x01")
+    assert fields(foretold, 1, images={"ok-plain": spoilt}) == ["memory of ok-plain"]
+
+
+def test_one_byte_of_the_hypervisor_is_noticed(foretold: tuple[Foretold, ...]) -> None:
+    spoilt = np.frombuffer(BOOTED, np.uint8).copy()
+    spoilt[0x5000] = 1
+    assert fields(foretold, 0, text=spoilt.tobytes()) == ["text"]
+
+
+def test_a_machine_that_dies_of_patched_code_is_excused(foretold: tuple[Foretold, ...]) -> None:
+    observed = [as_foretold(step) for step in foretold]
+    finished = (*observed[1].xen,)
+    assert finished[-1] == "livepatch: ok-plain finished APPLY with rc=0"
+    observed[1] = observed[1]._replace(died=Died("the hypervisor crashed", ()))
+    comparison = Comparer(HYPERVISOR, TEXT, BOOTED).compare(foretold, observed[:2])
+    assert not comparison.differences
+    assert [rule.id for rule in comparison.excused] == ["patched-code"]
