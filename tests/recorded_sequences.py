@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from records import DATA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from xsplice_loader import Host, Hypervisor
     from xsplice_loader.results import Step
@@ -125,3 +125,23 @@ def images(host: Host) -> dict[str, str]:
     return {
         loaded.shown_name: hashlib.sha256(loaded.mapping.contents.tobytes()).hexdigest() for loaded in host.payloads
     }
+
+
+def patched(step: Step, hypervisor: Hypervisor) -> dict[str, str]:
+    """Return what stands at every address of Xen's own that was patched so far; `images` has those of payloads."""
+    return {
+        f"{function.address:#018x}": function.contents.hex()
+        for function in step.patched
+        if hypervisor.image_start <= function.address < hypervisor.image_end
+    }
+
+
+def recorded_at(step: dict[str, Any], addresses: Iterable[str]) -> dict[str, str | None]:
+    """Return the same of the record, which has the old addresses of payloads that were only uploaded, too."""
+    return {row["address"]: row["bytes"] or "" for row in step["patched"] if row["address"] in addresses}
+
+
+def recorded_results(step: dict[str, Any]) -> set[int]:
+    """Return what the statuses of payloads hold, as far as the rows of the list show it."""
+    shown = [re.search(r"(?:CHECKED|APPLIED) \((-?\d+), ", row) for row in step["list"]]
+    return {-int(found[1]) if found else 0 for found in shown}

@@ -7,10 +7,8 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner, Result
+from command_line import run
 from small_payloads import payload
-
-from xsplice_loader.cli.load import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,12 +26,6 @@ HOSTILE = (
     ".",
     "%s%n{name}{0}",
 )
-
-
-def run(*words: str | Path) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
 
 
 def is_harmless(text: str) -> bool:

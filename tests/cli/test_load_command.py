@@ -11,33 +11,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
-from click.testing import CliRunner, Result
+from command_line import load_json, run
 from elftools.elf.elffile import ELFFile
 from forge_readback import require
 from records import DATA, single_uploads
 
-from xsplice_loader.cli.load import main
 from xsplice_loader.forge import forge
 
 PAYLOADS = DATA / "real-xen-4.17.7" / "payloads"
 HYPERVISOR = str(DATA / "real-xen-4.17.7" / "hypervisor.elf.gz")
 SAMPLES = Path(__file__).parents[2] / "payloads"
 RECORDS = {record.name: record for record in single_uploads("4.17.7")}
-
-
-def run(*words: str | Path, **options: Any) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words], **options)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def load_json(*words: str | Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(run("--format", "json", *words).stdout)
-    validator: Any = jsonschema.Draft202012Validator
-    validator(json.loads(run("--schema").stdout)).validate(document)
-    return document
 
 
 def sample(name: str, folder: Path) -> Path:
@@ -221,7 +206,7 @@ def test_output_goes_to_a_file_or_nowhere(tmp_path: Path) -> None:
 
 def test_standard_input_and_names(tmp_path: Path) -> None:
     data = (PAYLOADS / "ok-plain.livepatch").read_bytes()
-    result = CliRunner().invoke(main, ["-x", HYPERVISOR, "--format", "json", "-"], input=data)
+    result = run("-x", HYPERVISOR, "--format", "json", "-", input=data)
     assert json.loads(result.stdout)["payloads"][0]["name"] == "stdin"
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from recorded_sequences import OTHER_COMMAND, images, recorded, recorded_words, said, text_changes, words
+from recorded_sequences import (
+    OTHER_COMMAND,
+    images,
+    patched,
+    recorded,
+    recorded_at,
+    recorded_results,
+    recorded_words,
+    said,
+    text_changes,
+    words,
+)
 from records import recorded_hypervisor
 
 from xsplice_loader import Host
@@ -37,6 +48,9 @@ def test_sequence(sequence: Sequence) -> None:
             return
         assert step.crash is None
         assert said(step) == recorded_words(recorded_step)
+        ours = patched(step, hypervisor)
+        assert ours == recorded_at(recorded_step, ours)
+        assert step.payload_rc in (None, *recorded_results(recorded_step))
         assert text_changes(host, hypervisor) == recorded_step["text_changes"]
         assert images(host) == recorded_step["images"]
         if "x" in recorded_step:
