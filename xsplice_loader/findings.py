@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xsplice_loader.results import LIVEPATCH, Finding
-from xsplice_loader.rules.rule import ERRNOS
+from xsplice_loader.rules.errnos import ERRNOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

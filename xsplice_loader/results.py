@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from xsplice_loader.rules.rule import ERRNO_NAMES, Severity, Stage
+from xsplice_loader.rules.errnos import errno_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from xsplice_loader.relocation.trace import LoadTrace
     from xsplice_loader.relocation.window import Window
+    from xsplice_loader.rules.rule import Severity, Stage
 
 Verdict = Literal["accepted", "refused", "crash"]
 Cause = Literal["never-placed", "addend", "absolute", "sign", "near-miss", "other-area", "far"]
@@ -298,7 +299,7 @@ class LoadResult:
     @property
     def errno_name(self) -> str | None:
         """The errno's name, for example `EOVERFLOW`."""
-        return None if self.errno is None else ERRNO_NAMES[self.errno]
+        return None if self.errno is None else errno_name(self.errno)
 
     @property
     def image(self) -> bytes | None:

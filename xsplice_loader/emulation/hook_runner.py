@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xsplice_loader.emulation.pages import by_pages
 from xsplice_loader.emulation.running import DEFAULT_LIMITS, execute
 from xsplice_loader.host.hooks import HookCall, HookOutcome
+from xsplice_loader.host.write_access import write_access
 from xsplice_loader.memory.address_space import MemoryFault
 
 if TYPE_CHECKING:
@@ -58,17 +59,6 @@ def _write_access(host: HostState, call: HookCall) -> Callable[[int, Permissions
 
     Load and unload hooks run while Xen patches, when what it patches is writable (`spec/04 §4`).
     """
-    release = host.release
-    hypervisor = host.hypervisor
-    if call.section not in release.hook_arrays:
+    if call.section not in host.release.hook_arrays:
         return lambda page, permissions: False
-    active = [(hypervisor.image_start, hypervisor.image_end)] + [
-        (loaded.placement.base, loaded.placement.end) for loaded in host.payloads if host.is_active(loaded)
-    ]
-
-    def may_write(page: int, permissions: Permissions) -> bool:
-        if release.clears_write_protection:
-            return True
-        return permissions in release.relaxed_pages and any(start <= page < end for start, end in active)
-
-    return may_write
+    return write_access(host).relaxes

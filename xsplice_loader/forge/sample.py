@@ -33,7 +33,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from xsplice_loader.forge.errors import ForgeError
-from xsplice_loader.rules.rule import ERRNOS, Stage
+from xsplice_loader.rules.errnos import ERRNOS
+from xsplice_loader.rules.rule import Stage
 
 if TYPE_CHECKING:
     from xsplice_loader.results import Verdict

@@ -21,7 +21,7 @@ from xsplice_loader.livepatch.live_functions import shown_name
 from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS
 from xsplice_loader.results import ActionResult
 from xsplice_loader.rules import actions as rules
-from xsplice_loader.rules.rule import ERRNOS
+from xsplice_loader.rules.errnos import ERRNOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,8 @@ def act(
         return ActionResult(verb, transcript.shown_name, rc, findings=tuple(transcript.findings))
     is_to_be_applied = verb in ("apply", "replace")
     has_nothing_to_do = verb != "unload" and payload.status.is_applied is is_to_be_applied
+    if has_nothing_to_do:
+        return ActionResult(verb, transcript.shown_name, 0, None, True, payload.status.rc, is_to_be_applied)
     before = _Before(host)
     crash = None
     with host.memory.tentative() as take_back:
@@ -63,7 +65,7 @@ def act(
         transcript.shown_name,
         rc,
         crash,
-        has_nothing_to_do,
+        False,
         None if status is None else status.rc,
         status is not None and status.is_applied,
         tuple(transcript.lines),
@@ -122,8 +124,6 @@ class _Action:
 
     def revert(self) -> int:
         """Take an applied payload off the top."""
-        if not self.payload.status.is_applied:
-            return 0
         top = self.host.applied[-1]
         if top is not self.payload:
             return self.transcript.add(
@@ -136,8 +136,6 @@ class _Action:
     def apply(self) -> int:
         """Put a payload on top."""
         status = self.payload.status
-        if status.is_applied:
-            return 0
         if status.was_reverted and not self.payload.may_be_reapplied:
             status.rc = self.transcript.add(
                 rules.USED_DATA,
@@ -150,8 +148,6 @@ class _Action:
 
     def replace(self) -> int:
         """Put a payload in the place of all that are applied."""
-        if self.payload.status.is_applied:
-            return 0
         rc = self._check_xen() or self._refuse_vetoing_hooks()
         return rc or self._finish("REPLACE", self._replace)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xsplice_loader.livepatch.function_states import STATE_NUMBERS
 from xsplice_loader.livepatch.live_functions import shown_name
 from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS
 from xsplice_loader.memory.address_space import MemoryFault
@@ -32,7 +33,7 @@ def dump(host: HostState) -> Iterator[str]:
 
 
 def _payload(loaded: LoadedPayload, host: HostState) -> Iterator[str]:
-    state = "APPLIED(2)" if loaded.status.is_applied else "CHECKED(1)"
+    state = f"{loaded.status.state}({STATE_NUMBERS[loaded.status.state]})"
     text, rw, ro = (f"{region.address:016x}" for region in loaded.placement.regions)
     yield (
         f" name={loaded.shown_name} state={state} {text} (.data={rw}, .rodata={ro}) "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from xsplice_loader.host.designs import DESIGNS, design_of
 from xsplice_loader.loading import MAX_SIZE, HostState, LoadedPayload, load_payload
@@ -155,8 +155,7 @@ class Host:
             metadata: tuple[str, ...] | None = tuple(loaded.metadata.strings(self.state.memory))
         except MemoryFault:
             metadata = None
-        state: Literal["APPLIED", "CHECKED"] = "APPLIED" if loaded.status.is_applied else "CHECKED"
-        return ListedPayload(loaded.shown_name, state, loaded.status.rc, metadata)
+        return ListedPayload(loaded.shown_name, loaded.status.state, loaded.status.rc, metadata)
 
     def dump(self) -> tuple[str, ...]:
         """Return what Xen prints when its debug key `x` is pressed.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.livepatch.patching import ENDBR64_SIZE, JUMP_OPCODE, JUMP_SIZE, jump_displacement, patch_offset
-from xsplice_loader.relocation.numbers import INT32, overrun, signed, signed_bits
+from xsplice_loader.livepatch.functions import wrapped_jump
+from xsplice_loader.livepatch.patching import ENDBR64_SIZE, JUMP_OPCODE, JUMP_SIZE, patch_offset
 from xsplice_loader.rules import actions as rules
-from xsplice_loader.rules.rule import ERRNOS
+from xsplice_loader.rules.errnos import ERRNOS
+from xsplice_loader.rules.observations import JUMP_WRAPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,19 +37,15 @@ def warn_of_jump(context: Context, patch: Patch) -> None:
     function = patch.function
     if not function.new_addr:
         return
-    offset = patch.address - function.old_addr
-    way = signed(jump_displacement(function.old_addr, function.new_addr, offset))
-    if not INT32[0] <= way < INT32[1]:
+    wrapped = wrapped_jump(function.old_addr, function.new_addr, patch.address - function.old_addr)
+    if wrapped is not None:
         context.transcript.add(
-            rules.JUMP_WRAPPED,
-            f"the jump at {patch.address:#018x} has a displacement of {way:#x}, which 32 signed bits do not hold",
+            JUMP_WRAPS,
+            f"the jump at {patch.address:#018x} has a displacement of {wrapped['value']:#x}, which 32 signed bits do "
+            "not hold",
             section=".livepatch.funcs",
             index=function.number,
-            value=way,
-            bits=signed_bits(way),
-            range=INT32,
-            overrun=overrun(way, *INT32),
-            lands_at=(function.new_addr + signed(way, 32) - way) % (1 << 64),
+            **wrapped,
         )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
+from xsplice_loader.host.tool import FORCE, verb_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
     from xsplice_loader.results import Step
 
 TOOL = "xen-livepatch"
-FORCE = "--force"
-VERBS = ("help", "list", "upload", "load", "apply", "revert", "unload", "replace")
-"""In the order in which the tool takes a beginning for one of them (`spec/04 §9`)."""
 FILE_OF = {"upload": 2, "load": 1}
 """Verbs that name a payload's file, and which of their words does."""
 
@@ -75,8 +74,7 @@ def files_of(commands: Iterable[Command]) -> Iterator[str]:
     """Yield the payloads that a script names, its verbs whole or only begun."""
     for command in commands:
         words = command.words[1:] if command.words[:1] == (FORCE,) else command.words
-        verb = next((name for name in VERBS if words and name.startswith(words[0])), "")
-        position = FILE_OF.get(verb, len(words))
+        position = FILE_OF.get(verb_of(words[0]) or "", len(words)) if words else 0
         if position < len(words):
             yield words[position]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.host.errnos import errno_text
+from xsplice_loader.rules.errnos import errno_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,17 +7,18 @@ says and how it exits is the release's own.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from xsplice_loader.host.errnos import errno_text
 from xsplice_loader.host.files import unreadable
 from xsplice_loader.host.speech import OldSpeech, Speech
+from xsplice_loader.livepatch.function_states import STATE_NUMBERS
 from xsplice_loader.loading import MAX_NAME
 from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.payload import text_of
 from xsplice_loader.results import Finding, PatchedBytes, Step
 from xsplice_loader.rules.actions import WILD_TABLE
-from xsplice_loader.rules.rule import ERRNOS
+from xsplice_loader.rules.errnos import ERRNOS, errno_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_FAILED, EXIT_AGAIN = 0, 1, 2
 EAGAIN, EBUSY, EINVAL, ENOENT = (ERRNOS[name] for name in ("EAGAIN", "EBUSY", "EINVAL", "ENOENT"))
-EFAULT, ENODEV = 14, 19
+EFAULT, ENODEV = ERRNOS["EFAULT"], ERRNOS["ENODEV"]
+VERBS = ("help", "list", "upload", "load", "apply", "revert", "unload", "replace")
+"""In the order in which a beginning is taken for one of them (`spec/04 §9`)."""
 NODEPS = "--nodeps"
 FORCE = "--force"
 NAME_COLUMN = 40
@@ -44,7 +47,7 @@ class Plan(NamedTuple):
     """The state that it is in afterwards; of a payload that is gone the tool knows none."""
 
 
-STATES = {1: "CHECKED", 2: "APPLIED"}
+STATES = {number: state for state, number in STATE_NUMBERS.items()}
 UNKNOWN = "unknown"
 PLANS: dict[Verb, Plan] = {
     "apply": Plan("CHECKED", "APPLIED"),
@@ -85,10 +88,7 @@ class LivepatchTool:
             "list": self._list,
             "upload": self._upload_command,
             "load": self._load,
-            "apply": lambda words: self._action_command("apply", words),
-            "revert": lambda words: self._action_command("revert", words),
-            "unload": lambda words: self._action_command("unload", words),
-            "replace": lambda words: self._action_command("replace", words),
+            **{verb: partial(self._action_command, verb) for verb in PLANS},
         }
         self._begin()
 
@@ -128,13 +128,11 @@ class LivepatchTool:
             if not words:
                 return self._wrong_arguments()
         verb, *arguments = words
-        known = [
-            name for name in self._verbs if name == verb or (release.tool_knows_prefixes and name.startswith(verb))
-        ]
-        if not known:
+        known = verb_of(verb) if release.tool_knows_prefixes else verb
+        if known not in self._verbs:
             self.speech.unknown_verb(verb)
             return EXIT_FAILED
-        return self._verbs[known[0]](arguments)
+        return self._verbs[known](arguments)
 
     def _help(self, _words: Sequence[str]) -> int:
         self.speech.help(self.release)
@@ -292,7 +290,7 @@ class LivepatchTool:
         loaded = self.host.state.payload_named(name)
         if loaded is None:
             return ENOENT
-        return _Status("APPLIED" if loaded.status.is_applied else "CHECKED", loaded.status.rc)
+        return _Status(loaded.status.state, loaded.status.rc)
 
     def _note(self, result: ActionResult | LoadResult) -> None:
         self._findings += result.findings
@@ -328,6 +326,11 @@ def _lines(texts: Iterable[str]) -> tuple[str, ...]:
 def _shown(text: str) -> str:
     """Return what was typed as text, though it may be no UTF-8."""
     return text_of(text.encode("utf-8", "surrogateescape"))
+
+
+def verb_of(word: str) -> str | None:
+    """Return the verb that a word is the beginning of, as the tool takes it up to 4.18; None: of none."""
+    return next((verb for verb in VERBS if verb.startswith(word)), None)
 
 
 def _exit_status(errno: int) -> int:

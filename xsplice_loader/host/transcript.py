@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from xsplice_loader.payload import text_of
 from xsplice_loader.results import LIVEPATCH, Finding
-from xsplice_loader.rules.rule import ERRNOS
+from xsplice_loader.rules.errnos import ERRNOS
 
 if TYPE_CHECKING:
     from xsplice_loader.loading import LoadedPayload

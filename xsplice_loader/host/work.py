@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.host import oversights
+from xsplice_loader.host.write_access import write_access
 from xsplice_loader.livepatch import hooks
-from xsplice_loader.livepatch.applying import Patch, Patching, ShortNopError, WriteAccess
+from xsplice_loader.livepatch.applying import Patch, Patching, ShortNopError
 from xsplice_loader.livepatch.function_states import APPLIED
 from xsplice_loader.livepatch.live_functions import shown_name
 from xsplice_loader.memory.address_space import MemoryFault
@@ -94,14 +95,12 @@ class Work:
 
     def _patching(self, loaded: LoadedPayload) -> Patching:
         host = self.host
-        active = [(host.hypervisor.image_start, host.hypervisor.image_end)]
-        active += [(other.mapping.start, other.mapping.end) for other in host.payloads if host.is_active(other)]
         return self.context.read(
             Patching,
             loaded.table,
             loaded.status,
             host.memory,
-            WriteAccess(host.memory, host.release, active),
+            write_access(host),
             release=host.release,
             nops=host.nops,
             skip=self._skip,

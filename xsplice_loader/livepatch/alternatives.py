@@ -25,7 +25,7 @@ from xsplice_loader.livepatch.patching import JUMP_OPCODE, JUMP_SIZE, nops
 from xsplice_loader.livepatch.processor import ALWAYS
 from xsplice_loader.memory.address_space import ADDRESS_MASK, MemoryFault
 from xsplice_loader.rules import tables as rules
-from xsplice_loader.rules.rule import ERRNOS
+from xsplice_loader.rules.errnos import ERRNOS
 
 if TYPE_CHECKING:
     from xsplice_loader.livepatch.loaded import RunningXen

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from xsplice_loader.memory.address_space import AddressSpace
-    from xsplice_loader.releases import Release
+    from xsplice_loader.releases import Permissions, Release
 
 
 class ShortNopError(Exception):
@@ -35,15 +35,17 @@ class WriteAccess:
         Raises:
             MemoryFault: they may not be written even now, or are not mapped.
         """
-        if not self._release.clears_write_protection:
-            for run in self._memory.protections_of(address, len(contents)):
-                if not (run.permissions in self._release.relaxed_pages and self._is_active(run.start, run.end)):
-                    start, end = max(run.start, address), min(run.end, address + len(contents))
-                    self._memory.require_writable(start, end - start)
+        for run in self._memory.protections_of(address, len(contents)):
+            start, end = max(run.start, address), min(run.end, address + len(contents))
+            if not self.relaxes(start, run.permissions):
+                self._memory.require_writable(start, end - start)
         self._memory.overwrite(address, contents)
 
-    def _is_active(self, start: int, end: int) -> bool:
-        return any(low <= start and end <= high for low, high in self._active)
+    def relaxes(self, address: int, permissions: Permissions) -> bool:
+        """Tell whether a page at an address may be written although it is made for something else."""
+        if self._release.clears_write_protection:
+            return True
+        return permissions in self._release.relaxed_pages and any(low <= address < high for low, high in self._active)
 
 
 class Patch(NamedTuple):

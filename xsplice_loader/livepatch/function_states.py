@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from xsplice_loader.livepatch.functions import INSN_BUFFER_SIZE
 
@@ -21,6 +21,9 @@ SAVED_OFFSET = 33
 APPLIED_OFFSET = 64
 PATCH_OFFSET_OFFSET = 65
 APPLIED = 1
+State = Literal["CHECKED", "APPLIED"]
+STATE_NUMBERS: dict[State, int] = {"CHECKED": 1, "APPLIED": 2}
+"""The states that a payload can be in (`spec/04 §6`)."""
 
 Write = Callable[[int, bytes], None]
 """`write(address, contents)`: writes to memory as far as Xen may at that moment."""
@@ -68,6 +71,11 @@ class PayloadStatus:
 
     originals: Mapping[int, int] = field(default_factory=dict)
     """What stood at each address before it was applied, as far as that is known."""
+
+    @property
+    def state(self) -> State:
+        """The state as Xen and its tool call it."""
+        return "APPLIED" if self.is_applied else "CHECKED"
 
     def copy(self) -> PayloadStatus:
         """Return another one that says the same."""

@@ -223,18 +223,14 @@ class FunctionTable:
             )
             return
         offset = patch_offset(self.memory.read_available(entry.old_addr, ENDBR64_SIZE), self.release)
-        true = signed(jump_displacement(entry.old_addr, entry.new_addr, offset))
-        if not low <= true < high:
+        wrapped = wrapped_jump(entry.old_addr, entry.new_addr, offset)
+        if wrapped is not None:
             self._add(
                 observations.JUMP_WRAPS,
                 entry,
-                f"is taken, but its jump has a displacement of {true:#x}, which 32 signed bits do not hold",
+                f"is taken, but its jump has a displacement of {wrapped['value']:#x}, which 32 signed bits do not hold",
                 symbol=entry.shown,
-                value=true,
-                bits=signed_bits(true),
-                range=INT32,
-                overrun=overrun(true, *INT32),
-                lands_at=(entry.new_addr + signed(true, 32) - true) % (1 << 64),
+                **wrapped,
             )
 
     def _add(self, rule: Rule, entry: FunctionEntry, message: str, **details: Any) -> None:
@@ -245,6 +241,21 @@ class FunctionTable:
             index=entry.index,
             **details,
         )
+
+
+def wrapped_jump(old_addr: int, new_addr: int, offset: int) -> dict[str, Any] | None:
+    """Return what a finding says of a jump that does not reach its function; None where it does."""
+    low, high = INT32
+    way = signed(jump_displacement(old_addr, new_addr, offset))
+    if low <= way < high:
+        return None
+    return {
+        "value": way,
+        "bits": signed_bits(way),
+        "range": INT32,
+        "overrun": overrun(way, low, high),
+        "lands_at": (new_addr + signed(way, 32) - way) % (1 << 64),
+    }
 
 
 def patched_functions(

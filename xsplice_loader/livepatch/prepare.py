@@ -11,7 +11,7 @@ from xsplice_loader.livepatch.notes import NOTE_HEADER, parse_build_id
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
 from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.rules import content as rules
-from xsplice_loader.rules.rule import ERRNOS
+from xsplice_loader.rules.errnos import ERRNOS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

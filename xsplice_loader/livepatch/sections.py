@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.notes import BrokenNote, parse_build_id
 from xsplice_loader.rules import content as rules
-from xsplice_loader.rules.rule import ERRNOS
+from xsplice_loader.rules.errnos import ERRNOS
 
 if TYPE_CHECKING:
     from xsplice_loader.findings import Findings

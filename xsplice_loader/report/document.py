@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from xsplice_loader.emulation.outcomes import Outcome, Via  # noqa: TC001 - msgspec reads them at run time
-from xsplice_loader.host.errnos import errno_name
 from xsplice_loader.report.escaping import path_text
 from xsplice_loader.results import Cause, Verdict  # noqa: TC001 - msgspec reads them at run time
+from xsplice_loader.rules.errnos import errno_name
 from xsplice_loader.rules.rule import Severity, Stage  # noqa: TC001
 
 if TYPE_CHECKING:

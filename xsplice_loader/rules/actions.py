@@ -208,12 +208,6 @@ ALREADY_MARKED = _warning(
     "Xen skips a function that is marked already. A file can bring the mark along where it is kept in the payload.",
     "spec/04 §1.1, §4",
 )
-JUMP_WRAPPED = _warning(
-    "XSP246",
-    "the jump to the new function reaches it",
-    "Xen cuts the distance to 32 bits without a test.",
-    "spec/04 §2.1",
-)
 NOT_COMPARED = _warning(
     "XSP247",
     "what an action compares is known",
@@ -249,6 +243,5 @@ ALL = (
     LEFT_LINKED,
     LEFT_PATCHED,
     ALREADY_MARKED,
-    JUMP_WRAPPED,
     NOT_COMPARED,
 )

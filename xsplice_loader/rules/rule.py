@@ -21,22 +21,6 @@ Stage = Literal[
     "permissions",
 ]
 
-ERRNOS = {
-    "ENOENT": 2,
-    "EAGAIN": 11,
-    "ENOMEM": 12,
-    "EBUSY": 16,
-    "EEXIST": 17,
-    "EINVAL": 22,
-    "ENOSPC": 28,
-    "ERANGE": 34,
-    "ENODATA": 61,
-    "EOVERFLOW": 75,
-    "EOPNOTSUPP": 95,
-}
-"""The error numbers that Xen itself gives, in Xen's ABI, whatever this machine's own are (`spec/01`)."""
-ERRNO_NAMES = {number: name for name, number in ERRNOS.items()}
-
 
 class Rule(NamedTuple):
     """One check of Xen's, or one observation of ours."""

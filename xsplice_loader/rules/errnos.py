@@ -137,6 +137,10 @@ _ERRNOS = {
 }
 
 
+ERRNOS = {name: number for number, (name, _text) in _ERRNOS.items()}
+"""Numbers by their symbols."""
+
+
 def errno_name(number: int) -> str:
     """Return an error's symbol, for example `EOVERFLOW`."""
     return _ERRNOS[number][0] if number in _ERRNOS else str(number)
