@@ -17,15 +17,57 @@ LOG_LINE = 1020
 """Bytes of one log line at most: Xen formats into 1024, of which a NUL and the log level's 3 are not seen."""
 
 
+def cut(line: str, room: int = LOG_LINE) -> str:
+    """Return as much of a line as Xen's buffer takes."""
+    return line.encode()[:room].decode(errors="ignore")
+
+
+class Voice:
+    """How a release speaks of one payload: the findings and log lines that a broken rule gives."""
+
+    def __init__(self, release: Release, name: str) -> None:
+        """`name` is the payload's, which Xen puts before what it logs."""
+        self.release = release
+        raw_name = name.encode("utf-8", "surrogateescape")
+        self.shown_name = raw_name.decode(errors="backslashreplace")
+        self._room = LOG_LINE - len(f"{LIVEPATCH}: ".encode()) - len(raw_name)
+
+    def finding(
+        self, rule: Rule, message: str, words: dict[str, Any] | None, errno: int | None, details: dict[str, Any]
+    ) -> Finding:
+        """Return what a broken rule comes to.
+
+        `words` fills the rule's log line; `errno` (positive) overrides the rule's where Xen passes one on;
+        `details` are the keys of `Finding`.
+        """
+        said = rule.words if self.release.prints_errors and not rule.crash else None
+        number = ERRNOS[rule.errno] if rule.errno is not None and errno is None else errno
+        return Finding(
+            rule=rule.id,
+            severity=rule.severity,
+            message=message,
+            stage=rule.stage,
+            errno=number,
+            crash=rule.crash,
+            xen_message=cut(said.format_map({"code": -(number or 0), **(words or {})}), self._room) if said else None,
+            **details,
+        )
+
+    def lines(self, rule: Rule, finding: Finding) -> list[str]:
+        """Return the lines that Xen logs for it, as they stand on its console."""
+        if finding.xen_message is None:
+            return []
+        lines = finding.xen_message.split("\n")
+        lines[rule.named_line] = f"{LIVEPATCH}{self.shown_name}{rule.after_name}{lines[rule.named_line]}"
+        return lines
+
+
 class Findings:
     """What one load has found so far, in the order in which Xen would meet it."""
 
     def __init__(self, release: Release, name: str = "") -> None:
-        """`name` is the payload's, which Xen puts before what it logs."""
         self.release = release
-        raw_name = name.encode("utf-8", "surrogateescape")
-        self._shown_name = raw_name.decode(errors="backslashreplace")
-        self._room = LOG_LINE - len(f"{LIVEPATCH}: ".encode()) - len(raw_name)
+        self._voice = Voice(release, name)
         self._lines: list[str] = []
         self._all: list[Finding] = []
         self._first_error: Finding | None = None
@@ -39,28 +81,10 @@ class Findings:
         errno: int | None = None,
         **details: Any,
     ) -> None:
-        """Record that `rule` was broken.
-
-        `words` fills the rule's log line; `errno` (positive) overrides the rule's where Xen passes one on;
-        `details` are the keys of `Finding`.
-        """
-        said = rule.words if self.release.prints_errors and not rule.crash else None
-        number = ERRNOS[rule.errno] if rule.errno is not None and errno is None else errno
-        finding = Finding(
-            rule=rule.id,
-            severity=rule.severity,
-            message=message,
-            stage=rule.stage,
-            errno=number,
-            crash=rule.crash,
-            xen_message=self._logged(said.format(**(words or {}))) if said is not None else None,
-            **details,
-        )
+        """Record that `rule` was broken; the arguments are those of `Voice.finding`."""
+        finding = self._voice.finding(rule, message, words, errno, details)
         self._all.append(finding)
-        if finding.xen_message is not None:
-            lines = finding.xen_message.split("\n")
-            lines[rule.named_line] = f"{LIVEPATCH}{self._shown_name}{rule.after_name}{lines[rule.named_line]}"
-            self.log(*lines)
+        self.log(*self._voice.lines(rule, finding))
         if self._first_error is None and finding.severity == "error":
             self._first_error = finding
 
@@ -73,10 +97,6 @@ class Findings:
     def lines(self) -> tuple[str, ...]:
         """All that Xen printed, as it stood on its console."""
         return tuple(self._lines)
-
-    def _logged(self, line: str) -> str:
-        """Return as much of a line as Xen's buffer takes."""
-        return line.encode()[: self._room].decode(errors="ignore")
 
     @property
     def deciding(self) -> Finding | None:
