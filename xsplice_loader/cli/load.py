@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.vmap import VmapCallback
-    from xsplice_loader.report.document import When
+    from xsplice_loader.report.schema import When
     from xsplice_loader.results import LoadResult, Relocation, Step
 
 ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
