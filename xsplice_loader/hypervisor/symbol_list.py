@@ -17,6 +17,7 @@ _BSD_UNDEFINED = re.compile(rb"[ \t]*[Uvw][ \t]+\S+[ \t]*\r?")
 # `_stext |ffff82d040200000| T | NOTYPE| | |.text`
 _SYSTEM_V_COLUMNS = 7
 _ADDRESS = re.compile(rb"[0-9a-f]{8,16}", re.IGNORECASE)
+_TYPE = re.compile(rb"[A-Za-z?-]")
 _HEADING = re.compile(rb"(?:Symbols from .*|Name +Value +Class .*|\S+:)\r?")
 _LEFT_OUT = b"UuNAavw-?"
 """Types that Xen's table does not keep: undefined, debugging, absolute and unknown ones (`spec/03 §7.4`)."""
@@ -83,6 +84,6 @@ def _system_v(line: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
     if len(columns) != _SYSTEM_V_COLUMNS:
         return None
     name, address, letter, kind = columns[:4]
-    if not name or b" " in name or len(letter) != 1 or not (not address or _ADDRESS.fullmatch(address)):
+    if not name or b" " in name or not _TYPE.fullmatch(letter) or (address and not _ADDRESS.fullmatch(address)):
         return None
     return name, address, letter, kind
