@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xsplice_loader.host import Host
 from xsplice_loader.host.choosing import choose_hypervisor
 from xsplice_loader.host.files import name_of, unreadable
-from xsplice_loader.loading import MAX_SIZE
+from xsplice_loader.host_state import MAX_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

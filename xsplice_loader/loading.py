@@ -9,7 +9,6 @@ that is where Xen would have stopped.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from xsplice_loader.findings import Findings
+from xsplice_loader.host_state import HostState, LoadedPayload
 from xsplice_loader.livepatch.function_states import FunctionState, PayloadStatus
 from xsplice_loader.livepatch.functions import FunctionEntry, patched_functions
 from xsplice_loader.livepatch.hooks import Hooks
@@ -30,12 +30,11 @@ from xsplice_loader.livepatch.sections import (
     check_special_sections,
     check_xen_build_id_early,
 )
-from xsplice_loader.livepatch.symbol_table import PayloadSymbol, build_symbol_table
-from xsplice_loader.memory.address_space import UPPER_HALF, AddressSpace, Mapping
+from xsplice_loader.livepatch.symbol_table import build_symbol_table
+from xsplice_loader.memory.address_space import UPPER_HALF, Mapping
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
-from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
+from xsplice_loader.memory.vmalloc import OutOfMemoryError
 from xsplice_loader.payload import ObjectFile, read, text_of
-from xsplice_loader.payload.elf import SHN_UNDEF
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
@@ -46,119 +45,14 @@ from xsplice_loader.rules import observations, placing, upload
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from xsplice_loader.hypervisor import Hypervisor
-    from xsplice_loader.livepatch.live_functions import LiveTable
-    from xsplice_loader.livepatch.metadata import Metadata
-    from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.memory.placement import Layout
-    from xsplice_loader.relocation.resolution import ResolvedSymbols
     from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import Finding, PatchedFunction
 
-MAX_SIZE = 2 << 20
-"""Bytes of a payload's file at most (LIVEPATCH_MAX_SIZE)."""
 MAX_NAME = 127
 """Bytes of a payload's name at most, without its NUL."""
 MAX_HINTS = 8
 """Unknown names for which similar ones are looked for; each costs a walk over Xen's whole table."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedPayload:
-    """A loaded payload, as later uploads and actions see it."""
-
-    name: str
-    payload: ObjectFile
-    placement: Placement
-    resolved: ResolvedSymbols
-    entries: tuple[FunctionEntry, ...]
-    symbols: tuple[PayloadSymbol, ...]
-    exports: dict[bytes, int]
-    """The symbols that later payloads may link to; of equal names the first."""
-    build_id: bytes | None
-    depends: bytes | None
-    xen_depends: bytes | None
-    mapping: Mapping
-    may_be_reapplied: bool
-    """It has no variables that its code may have changed."""
-    table: LiveTable
-    hooks: Hooks
-    metadata: Metadata
-    status: PayloadStatus
-
-    @property
-    def shown_name(self) -> str:
-        """The name as text."""
-        return text_of(os.fsencode(self.name))
-
-    def has_lost(self, note: str) -> bool:
-        """Tell whether a note was left in the upload's buffer, which is gone (`spec/01 §14.5`)."""
-        section = self.payload.section_named(note)
-        return section is not None and section.size > 0 and section.index not in self.placement.addresses
-
-    def links_into(self, mapping: Mapping) -> bool:
-        """Tell whether it refers to symbols that lie in the pages of another payload."""
-        undefined = self.payload.symbols.table["section"] == SHN_UNDEF
-        addresses = self.resolved.values[undefined]
-        return bool(((addresses >= np.uint64(mapping.start)) & (addresses < np.uint64(mapping.end))).any())
-
-
-@dataclass(slots=True, eq=False)
-class HostState:
-    """What an upload finds on the host, and changes."""
-
-    hypervisor: Hypervisor
-    virtual: VirtualMemory
-    release: Release
-    stand_in: Callable[[], VirtualMemory]
-    """Makes something to place a payload with that Xen refused before placing it, so that the rest can be looked at."""
-    nops: NopTable = "p6"
-    cpu_features: frozenset[int] = frozenset()
-    """The processor's, as numbers `word * 32 + bit`; the one that every processor has need not be among them."""
-    max_size: int = MAX_SIZE
-    """0: no limit."""
-    place: int | None = None
-    """The address that every payload is to stand at, where it was given by hand."""
-    range_end: int | None = None
-    """The end of the range that addresses are taken from; None where they are somebody else's choice."""
-    weaknesses: tuple[str, ...] = ()
-    """What is wrong with the design that finds addresses, a sentence each."""
-    payloads: list[LoadedPayload] = field(default_factory=list)
-    """In the order of their uploads."""
-    applied: list[LoadedPayload] = field(default_factory=list)
-    """Those that are applied, in that order."""
-    patched: dict[int, None] = field(default_factory=dict)
-    """The old addresses of all functions that were ever patched, in that order."""
-
-    @property
-    def memory(self) -> AddressSpace:
-        """The host's mapped memory."""
-        return self.virtual.space
-
-    def payload_named(self, name: str) -> LoadedPayload | None:
-        """Return the loaded payload of a name."""
-        return next((loaded for loaded in self.payloads if loaded.name == name), None)
-
-    def is_active(self, loaded: LoadedPayload) -> bool:
-        """Tell whether a payload's code counts as Xen's (`spec/04 §6.3`)."""
-        return self.release.text_active_from_load or loaded.status.is_applied
-
-    def unload(self, loaded: LoadedPayload) -> None:
-        """Forget a payload and give its memory back."""
-        self.payloads.remove(loaded)
-        self.virtual.vfree(loaded.mapping)
-
-    def address_of(self, name: bytes) -> int | None:
-        """Look a symbol up as Xen does: in its own table first, then in the loaded payloads (`spec/03 §1`)."""
-        address = self.hypervisor.symbols.address_of(name)
-        return address if address is not None else self.address_in_payloads(name)
-
-    def address_in_payloads(self, name: bytes) -> int | None:
-        """Look a symbol up among those that loaded payloads offer, in the order of their uploads."""
-        for loaded in self.payloads:
-            if name in loaded.exports:
-                return loaded.exports[name] or None
-        return None
 
 
 def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadResult:

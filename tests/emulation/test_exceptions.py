@@ -7,7 +7,7 @@ from emulation.snippets import address_of, host_with, outcome_of, run_on
 
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.emulation import run
-from xsplice_loader.loading import HostState, LoadedPayload
+from xsplice_loader.host_state import HostState, LoadedPayload
 
 FREE = 0xFFFF82D07F000000
 """An address in the range for payloads where there is none."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xsplice_loader.emulation.outcomes import Limits, Write
-    from xsplice_loader.loading import HostState
+    from xsplice_loader.host_state import HostState
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.releases import Permissions
 

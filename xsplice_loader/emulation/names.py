@@ -11,8 +11,8 @@ import numpy as np
 from xsplice_loader.payload import text_of
 
 if TYPE_CHECKING:
+    from xsplice_loader.host_state import HostState, LoadedPayload
     from xsplice_loader.livepatch.symbol_table import PayloadSymbol
-    from xsplice_loader.loading import HostState, LoadedPayload
 
 
 _value_of = attrgetter("value")

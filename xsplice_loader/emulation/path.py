@@ -9,8 +9,8 @@ from xsplice_loader.emulation.outcomes import PathStep, Via
 if TYPE_CHECKING:
     from xsplice_loader.emulation.decoding import Kind
     from xsplice_loader.emulation.names import Names, Place
+    from xsplice_loader.host_state import HostState
     from xsplice_loader.livepatch.functions import FunctionEntry
-    from xsplice_loader.loading import HostState
 
 MAX_STEPS = 1000
 """Steps that are kept; a loop may call functions a million times."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from xsplice_loader.emulation.outcomes import Ending
-    from xsplice_loader.loading import HostState
+    from xsplice_loader.host_state import HostState
     from xsplice_loader.releases import Permissions
 
 DEFAULT_LIMITS = Limits()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xsplice_loader.emulation.machine import Machine
     from xsplice_loader.emulation.names import Names
     from xsplice_loader.emulation.stack import Stack
-    from xsplice_loader.loading import HostState, LoadedPayload
+    from xsplice_loader.host_state import HostState, LoadedPayload
 
 MAX_LINES = 1000
 """Lines that one run may print."""

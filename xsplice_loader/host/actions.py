@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xsplice_loader.host.hooks import HookRunner
-    from xsplice_loader.loading import HostState, LoadedPayload
+    from xsplice_loader.host_state import HostState, LoadedPayload
     from xsplice_loader.results import Verb
 
 EINVAL = -ERRNOS["EINVAL"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from xsplice_loader.host.hooks import HookRunner
     from xsplice_loader.host.transcript import Transcript
-    from xsplice_loader.loading import HostState, LoadedPayload
+    from xsplice_loader.host_state import HostState, LoadedPayload
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from xsplice_loader.results import LIVEPATCH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xsplice_loader.loading import HostState, LoadedPayload
+    from xsplice_loader.host_state import HostState, LoadedPayload
 
 SHOWN_ID = 64
 """Bytes of a build-id at most."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from xsplice_loader.loading import HostState
+    from xsplice_loader.host_state import HostState
 
 
 class HookCall(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.host.designs import DESIGNS, design_of
-from xsplice_loader.loading import MAX_SIZE, HostState, LoadedPayload, load_payload
+from xsplice_loader.host_state import MAX_SIZE, HostState, LoadedPayload
+from xsplice_loader.loading import load_payload
 from xsplice_loader.memory.address_space import AddressSpace, MemoryFault
 from xsplice_loader.memory.arena_map import ArenaMap, arena_map
 from xsplice_loader.memory.frames import DomainHeap

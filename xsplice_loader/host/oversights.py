@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from xsplice_loader.host.context import Context
+    from xsplice_loader.host_state import HostState, LoadedPayload
     from xsplice_loader.livepatch.applying import Patch
-    from xsplice_loader.loading import HostState, LoadedPayload
 
 EAGAIN = -ERRNOS["EAGAIN"]
 

@@ -8,7 +8,7 @@ from xsplice_loader.findings import Voice, cut
 from xsplice_loader.results import LIVEPATCH
 
 if TYPE_CHECKING:
-    from xsplice_loader.loading import LoadedPayload
+    from xsplice_loader.host_state import LoadedPayload
     from xsplice_loader.releases import Release
     from xsplice_loader.results import Finding
     from xsplice_loader.rules import Rule

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from xsplice_loader.host.context import Context
-    from xsplice_loader.loading import LoadedPayload
+    from xsplice_loader.host_state import LoadedPayload
 
 
 class Direction(NamedTuple):

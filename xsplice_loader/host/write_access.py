@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xsplice_loader.livepatch.applying import WriteAccess
 
 if TYPE_CHECKING:
-    from xsplice_loader.loading import HostState
+    from xsplice_loader.host_state import HostState
 
 
 def write_access(host: HostState) -> WriteAccess:
