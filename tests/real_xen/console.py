@@ -13,6 +13,8 @@ DUMP = "----[ Xen-"
 """What the registers begin with, after a warning as well as after a fault."""
 OF_THE_EMULATION = frozenset(("uart interrupt taking more than 4ms, switched to polling",))
 """What Xen says of a slow emulated machine, at any time."""
+DOMAIN_FELL = b"Hardware Dom0 crashed"
+"""What Xen says when the kernel of the domain fell, and not Xen itself."""
 DEATHS = (b"Panic on CPU ", b"Manual reset required", b"not rebooting.", b"Reboot in ", b"*** DOUBLE FAULT ***")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from real_xen.machine import FELL
 from xsplice_loader.hypervisor.boot_sites import boot_sites
 from xsplice_loader.releases import GIB
 from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED, NOT_WRITABLE
@@ -64,6 +65,10 @@ LATE = Rule(
     "the tool looks at the outcome 60 ms after its request, which an emulated machine can exceed: such a case is tried "
     "again, up to three times",
 )
+DOMAIN = Rule(
+    "domain-fell",
+    "the domain's kernel, not Xen, can fall under emulation: such a case is tried again, up to three times",
+)
 PATCHED_CODE = Rule(
     "patched-code",
     "the machine died when Xen itself ran what was patched: after the action had finished, or with the program counter "
@@ -82,6 +87,7 @@ RULES = (
     REGISTERS,
     SERIAL_PORT,
     LATE,
+    DOMAIN,
     PATCHED_CODE,
     NOT_FOLLOWED,
     TOOL_FAULT,
@@ -116,6 +122,16 @@ def is_given_up(foretold: Foretold) -> bool:
 def came_too_early(observed: Observed, foretold: Foretold) -> bool:
     """Tell whether the tool gave up on something that was on its way."""
     return observed.rc == 2 and foretold.step.rc != 2 and TOO_EARLY in observed.err
+
+
+def is_fall_of_domain(observed: Observed, foretold: Foretold) -> bool:
+    """Tell whether the domain's kernel fell, and nothing was to fall."""
+    return foretold.step.crash is None and observed.died is not None and observed.died.reason == FELL
+
+
+def is_fault_of_machine(observed: Observed, foretold: Foretold) -> bool:
+    """Tell whether a step came out as it did because the machine is an emulated one."""
+    return came_too_early(observed, foretold) or is_fall_of_domain(observed, foretold)
 
 
 def is_of_patched_code(observed: Observed, applied: Iterable[range]) -> bool:

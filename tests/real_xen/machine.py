@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from real_xen.console import Said, is_dead, told, xen_lines
+from real_xen.console import DOMAIN_FELL, Said, is_dead, told, xen_lines
 from real_xen.emulator import Emulator, MachineStoppedError
 from real_xen.initramfs import initramfs
 from real_xen.key_x import HEADING
 from real_xen.packages import QEMU, cache_folder
-from real_xen.problem import HarnessError
+from real_xen.problem import DomainFellError, HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +42,10 @@ KEPT = 86400
 """Seconds that a snapshot of other packages is kept."""
 LAST_WORDS = 10
 """Seconds that a dying machine may take for its report."""
+BOOTS = 3
+"""Boots that are tried until one gives a machine that can be saved and restored."""
+FELL = "the domain's kernel crashed"
+"""The reason of a death that is not Xen's own."""
 TO_XEN = b"\x01\x01\x01"
 """Typed on the console, this makes Xen listen instead of the domain."""
 SECTOR = 4096
@@ -116,13 +120,35 @@ def snapshot_of(parts: Parts, say: Callable[[str], None]) -> Snapshot:
             work = Path(scratch) / "machine"
             work.mkdir()
             (work / "initrd").write_bytes(initrd)
-            build_id = _boot(tuple(word.replace(str(folder), str(work)) for word in arguments), work)
-            (work / "build-id").write_text(build_id, encoding="utf-8")
+            (work / "build-id").write_text(_boot(arguments, folder, work, say), encoding="utf-8")
             work.rename(folder)
     return Snapshot(folder, arguments, (folder / "build-id").read_text(encoding="utf-8"))
 
 
-def _boot(arguments: tuple[str, ...], work: Path) -> str:
+def _boot(arguments: tuple[str, ...], folder: Path, work: Path, say: Callable[[str], None]) -> str:
+    """Boot a machine in `work`, which becomes `folder`, and return the build-id of its hypervisor.
+
+    A kernel may be saved on its way to a fall of its own, which every restored machine would then repeat: a snapshot
+    is kept only once a machine restored from it has lived through its first commands.
+    """
+    arguments = tuple(word.replace(str(folder), str(work)) for word in arguments)
+    for tries_left in reversed(range(BOOTS)):
+        build_id = _saved(arguments, work)
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix="real-xen-") as scratch,
+                Machine.restored(Snapshot(work, arguments, build_id), Path(scratch)) as machine,
+            ):
+                machine.put({"proof": bytes(SECTOR)})
+            break
+        except DomainFellError:
+            if not tries_left:
+                raise
+            say("the domain's kernel fell; booting once more")
+    return build_id
+
+
+def _saved(arguments: tuple[str, ...], work: Path) -> str:
     """Boot a machine, save it, and return the build-id of its hypervisor."""
     with tempfile.TemporaryDirectory(prefix="real-xen-") as scratch, Machine(arguments, Path(scratch)) as machine:
         machine.wait_until_ready()
@@ -164,6 +190,9 @@ class Machine:
             while emulator.qmp("query-status")["status"] == "inmigrate":
                 emulator.listen(0.01)
             machine._mark()
+        except (MachineStoppedError, TimeoutError):
+            machine.close()
+            raise DomainFellError("a restored machine does not live") from None
         except BaseException:
             machine.close()
             raise
@@ -215,6 +244,7 @@ class Machine:
 
         Raises:
             HarnessError: they are too large for the disk.
+            DomainFellError: the domain is no more.
         """
         if sum(-(-len(data) // SECTOR) for data in files.values()) * SECTOR > DISK_SIZE:
             raise HarnessError(f"payloads of more than {DISK_SIZE >> 20} MiB in one script")
@@ -227,7 +257,10 @@ class Machine:
                 disk.write(data)
             command = f"take {self._next_sector} {len(data)} {shlex.quote(path)}"
             self._next_sector += sectors
-            answer = self._ask(command)
+            try:
+                answer = self._ask(command)
+            except (MachineStoppedError, TimeoutError):
+                raise DomainFellError(f"the machine died while it was given {path}") from None
             if answer.rc or answer.err:
                 raise HarnessError(f"the domain cannot take {path}: {answer.err.decode(errors='replace').strip()}")
 
@@ -241,8 +274,7 @@ class Machine:
             if not press_x:
                 self._mark()
         except MachineStoppedError as stopped:
-            reason = "the machine stopped" if not is_dead(emulator.console[start:]) else "the hypervisor crashed"
-            return self._death(start, str(stopped) or reason)
+            return self._death(start, str(stopped) or "the machine stopped")
         except TimeoutError:
             return self._death(start, "the machine hangs")
         lines = xen_lines(bytes(emulator.console[start:]))
@@ -252,7 +284,7 @@ class Machine:
     def _death(self, start: int, reason: str) -> Seen:
         emulator = self._emulator
         if is_dead(emulator.console[start:]):
-            reason = "the hypervisor crashed"
+            reason = FELL if DOMAIN_FELL in emulator.console[start:] else "the hypervisor crashed"
             size = -1
             try:
                 # The report is complete when nothing follows any more.

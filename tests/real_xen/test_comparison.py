@@ -11,7 +11,8 @@ from records import recorded_hypervisor, single_uploads
 from real_xen.case import payload_case
 from real_xen.comparison import Comparer
 from real_xen.foretelling import Foretold, Image, foretell
-from real_xen.machine import Died
+from real_xen.legitimate import is_fault_of_machine
+from real_xen.machine import FELL, Died
 from real_xen.observation import Observed, Text
 
 if TYPE_CHECKING:
@@ -95,3 +96,11 @@ def test_a_machine_that_dies_of_patched_code_is_excused(foretold: tuple[Foretold
     comparison = Comparer(HYPERVISOR, TEXT, BOOTED).compare(foretold, observed[:2])
     assert not comparison.differences
     assert [rule.id for rule in comparison.excused] == ["patched-code"]
+
+
+@pytest.mark.parametrize(("reason", "is_fault"), [(FELL, True), ("the hypervisor crashed", False)])
+def test_a_fall_of_the_domain_is_told_from_one_of_xen(
+    foretold: tuple[Foretold, ...], reason: str, is_fault: bool
+) -> None:
+    died = as_foretold(foretold[0])._replace(rc=None, died=Died(reason, ()))
+    assert is_fault_of_machine(died, foretold[0]) is is_fault
