@@ -67,6 +67,7 @@ class Findings:
 
     def __init__(self, release: Release, name: str = "") -> None:
         self.release = release
+        self.name = name
         self._voice = Voice(release, name)
         self._lines: list[str] = []
         self._all: list[Finding] = []
@@ -87,6 +88,12 @@ class Findings:
         self.log(*self._voice.lines(rule, finding))
         if self._first_error is None and finding.severity == "error":
             self._first_error = finding
+
+    def take_over(self, others: Findings) -> None:
+        """Add what a part of the load has found that was looked at by itself."""
+        self._all += others._all
+        self.log(*others._lines)
+        self._first_error = self._first_error or others._first_error
 
     def log(self, *lines: str) -> None:
         """Note lines that Xen prints, unless it has stopped before."""

@@ -34,7 +34,7 @@ from xsplice_loader.livepatch.symbol_table import build_symbol_table
 from xsplice_loader.memory.address_space import UPPER_HALF, Mapping
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
 from xsplice_loader.memory.vmalloc import OutOfMemoryError
-from xsplice_loader.payload import ObjectFile, read, text_of
+from xsplice_loader.payload import ObjectFile, PayloadFile, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
@@ -55,7 +55,7 @@ MAX_HINTS = 8
 """Unknown names for which similar ones are looked for; each costs a walk over Xen's whole table."""
 
 
-def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadResult:
+def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) -> LoadResult:
     """Upload `data` under `name`; an accepted payload is added to the host, a refused one leaves it as it was."""
     findings = Findings(host.release, name)
     story = _Story(file, text_of(os.fsencode(name)), findings)
@@ -65,7 +65,7 @@ def load_payload(data: bytes, host: HostState, *, name: str, file: str) -> LoadR
     if findings.deciding is not None:
         return story.end()
 
-    payload = read(data, findings)
+    payload = data.read(findings)
     if payload is None:
         return story.end()
     story.read_ids(payload)
@@ -154,12 +154,12 @@ def _note_assumptions(host: HostState, findings: Findings) -> None:
         findings.add(observations.DRAFT, weakness)
 
 
-def _check_name_and_size(data: bytes, name: str, host: HostState, findings: Findings) -> None:
+def _check_name_and_size(data: PayloadFile, name: str, host: HostState, findings: Findings) -> None:
     """Test what Xen tests before it looks into the file (`spec/01 §2`)."""
     length = len(name.encode("utf-8", "surrogateescape"))
     if length > MAX_NAME:
         findings.add(upload.NAME_LENGTH, f"the name has {length} bytes; Xen takes at most {MAX_NAME}")
-    if not data:
+    if not len(data):
         findings.add(upload.EMPTY_FILE, "the file is empty")
     if host.max_size and len(data) > host.max_size:
         findings.add(

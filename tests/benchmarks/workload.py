@@ -32,7 +32,7 @@ class Workload:
 def make(relocations: int, hypervisor: Hypervisor, seed: int = 1) -> Workload:
     """Return a payload with `relocations` calls, and the parts that Xen insists on."""
     random = np.random.default_rng(seed)
-    plain = _plain_functions(hypervisor)
+    plain = plain_functions(hypervisor)
     chosen = [plain[index] for index in random.permutation(len(plain))[: min(XEN_SYMBOLS, relocations)]]
     text = np.tile(np.frombuffer(b"\xe8\0\0\0\0", np.uint8), relocations)
     local = min(LOCAL_FUNCTIONS, relocations)
@@ -58,18 +58,18 @@ def make(relocations: int, hypervisor: Hypervisor, seed: int = 1) -> Workload:
     sections = [
         ("", 0, 0, b"", 0, 0, 0, 0),
         (".text", 1, 6, text.tobytes(), 0, 0, 16, 0),
-        (".livepatch.depends", 7, 2, _note(xen_id), 0, 0, 4, 0),
-        (".livepatch.xen_depends", 7, 2, _note(xen_id), 0, 0, 4, 0),
-        (".note.gnu.build-id", 7, 2, _note(relocations.to_bytes(20, "big")), 0, 0, 4, 0),
+        (".livepatch.depends", 7, 2, build_id_note(xen_id), 0, 0, 4, 0),
+        (".livepatch.xen_depends", 7, 2, build_id_note(xen_id), 0, 0, 4, 0),
+        (".note.gnu.build-id", 7, 2, build_id_note(relocations.to_bytes(20, "big")), 0, 0, 4, 0),
         (".livepatch.hooks.load", 1, 2, bytes(8), 0, 0, 8, 0),
         (".rela.text", 4, 0x40, entries.tobytes(), 7, 1, 8, 24),
         (".symtab", 2, 0, symbols.tobytes(), 8, 1, 8, 24),
         (".strtab", 3, 0, strings, 0, 0, 1, 0),
     ]
-    return Workload(relocations, _object(sections), dict(chosen))
+    return Workload(relocations, object_file(sections), dict(chosen))
 
 
-def _plain_functions(hypervisor: Hypervisor) -> list[tuple[str, int]]:
+def plain_functions(hypervisor: Hypervisor) -> list[tuple[str, int]]:
     found = {}
     for name, address, kind in hypervisor.symbols:
         text = name.decode("ascii", "replace")
@@ -78,11 +78,11 @@ def _plain_functions(hypervisor: Hypervisor) -> list[tuple[str, int]]:
     return sorted(found.items())
 
 
-def _note(build_id: bytes) -> bytes:
+def build_id_note(build_id: bytes) -> bytes:
     return struct.pack("<III", 4, len(build_id), 3) + b"GNU\0" + build_id
 
 
-def _object(sections: list[tuple[str, int, int, bytes, int, int, int, int]]) -> bytes:
+def object_file(sections: list[tuple[str, int, int, bytes, int, int, int, int]]) -> bytes:
     names = b"\0" + b"".join(name.encode() + b"\0" for name, *_ in sections[1:]) + b".shstrtab\0"
     sections = [*sections, (".shstrtab", 3, 0, names, 0, 0, 1, 0)]
     out = bytearray(elf.EHDR_SIZE)

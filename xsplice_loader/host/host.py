@@ -12,6 +12,7 @@ from xsplice_loader.memory.arena_map import ArenaMap, arena_map
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import bitmap_pages
+from xsplice_loader.payload import PayloadFile
 from xsplice_loader.releases import release as release_named
 from xsplice_loader.results import ListedPayload
 
@@ -117,9 +118,10 @@ class Host:
         vmap = DESIGNS["xen"].make(self.hypervisor) if self.design.asks_user else real.vmap.copy()
         return VirtualMemory(real.heap, real.space, vmap, anywhere=self._is_chosen_by_the_user)
 
-    def upload(self, name: str, data: bytes, *, file: str | None = None) -> LoadResult:
+    def upload(self, name: str, data: bytes | PayloadFile, *, file: str | None = None) -> LoadResult:
         """Upload a payload under `name`; one that is refused leaves the host as it was."""
-        return load_payload(data, self.state, name=name, file=file if file is not None else name)
+        payload = data if isinstance(data, PayloadFile) else PayloadFile(data)
+        return load_payload(payload, self.state, name=name, file=file if file is not None else name)
 
     def apply(self, name: str, *, nodeps: bool = False) -> ActionResult:
         """Apply a payload: patch the functions that it replaces.

@@ -312,6 +312,8 @@ class AddressSpace:
     def _is_in_image(self, address: int, size: int) -> bool:
         """Tell whether all of the bytes are in mapped pages of the image."""
         end = address + size
+        if any(run.start <= address and end <= run.end for run in self._protections):
+            return end <= self._image.image_end
         mapped = sum(max(min(run.end, end) - max(run.start, address), 0) for run in self._protections)
         return mapped == size and self._image.image_start <= address and end <= self._image.image_end
 

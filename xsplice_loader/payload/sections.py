@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,9 +142,8 @@ def name_sections(
     strings = data[table.offset : table.offset + table.size]
     named, good = [], True
     for section in sections:
-        (name,) = elf.SHDR.unpack_from(data, header.section_table_offset + section.index * header.section_header_size)[
-            :1
-        ]
+        at = header.section_table_offset + section.index * header.section_header_size
+        name, *fields = elf.SHDR.unpack_from(data, at)
         if name >= len(strings):
             findings.add(
                 rules.SECTION_NAME_PAST_END,
@@ -155,7 +153,7 @@ def name_sections(
             )
             good = False
         else:
-            named.append(replace(section, name=string_at(strings, name)))
+            named.append(Section(section.index, string_at(strings, name), *fields))
     return tuple(named) if good else None
 
 
