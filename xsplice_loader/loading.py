@@ -45,6 +45,7 @@ from xsplice_loader.rules import observations, placing, upload
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from xsplice_loader.livepatch.moved_branches import MovedBranch
     from xsplice_loader.memory.placement import Layout
     from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import Finding, PatchedFunction
@@ -99,7 +100,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
     check_special_sections(payload, findings)
     check_patching_sections(payload, findings)
 
-    loaded = LoadedSections(payload, placement, image, relocated.refused)
+    loaded = LoadedSections(payload, placement, image, relocated.refused, [])
     prepared = prepare(loaded, _running_xen(host), lookup, _loaded_ids(host), findings)
     if host.release.xen_build_id_check == "late":
         check_xen_build_id_late(
@@ -110,7 +111,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
         )
     story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
     offsets = [function.patch_offset for function in story.functions]
-    story.measure = partial(_measure, story.trace, prepared.entries, offsets, host)
+    story.measure = partial(_measure, story.trace, prepared.entries, offsets, loaded.branches, host)
     own_symbols = build_symbol_table(payload, symbols, prepared.new_addresses, _known_name_test(host), findings)
 
     if findings.deciding is not None:
@@ -338,9 +339,16 @@ class _Story:
         )
 
 
-def _measure(trace: LoadTrace, entries: tuple[FunctionEntry, ...], offsets: list[int], host: HostState) -> Window:
+def _measure(
+    trace: LoadTrace,
+    entries: tuple[FunctionEntry, ...],
+    offsets: list[int],
+    branches: list[MovedBranch],
+    host: HostState,
+) -> Window:
     """Return the window of bases in which all of a payload fits (contract 4)."""
     # Only when asked for.
+    from xsplice_loader.livepatch.moved_branches import branch_constraints  # noqa: PLC0415
     from xsplice_loader.livepatch.trampolines import trampoline_constraints  # noqa: PLC0415
     from xsplice_loader.relocation.constraints import relocation_constraints  # noqa: PLC0415
     from xsplice_loader.relocation.window import measure  # noqa: PLC0415
@@ -350,6 +358,7 @@ def _measure(trace: LoadTrace, entries: tuple[FunctionEntry, ...], offsets: list
         chain(
             relocation_constraints(trace, host.release),
             trampoline_constraints(entries, offsets, placement, host.release),
+            branch_constraints(branches, placement),
         ),
         base=placement.base,
         size=placement.pages * PAGE_SIZE,

@@ -1,4 +1,4 @@
-"""Payloads of the usual size: ten patched functions, two hundred relocations, thirty sections; and variants of a Xen."""
+"""Payloads of the usual size, ten patched functions with two hundred relocations, and the symbols that they need."""
 
 from __future__ import annotations
 

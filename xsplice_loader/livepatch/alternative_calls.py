@@ -17,7 +17,9 @@ from xsplice_loader.livepatch.direct_calls import (
     wraps,
 )
 from xsplice_loader.livepatch.loaded import UnknownContentsError
+from xsplice_loader.livepatch.moved_branches import MovedBranch
 from xsplice_loader.memory.address_space import ADDRESS_MASK, MemoryFault
+from xsplice_loader.relocation.window import Limit
 from xsplice_loader.rules import tables as rules
 
 if TYPE_CHECKING:
@@ -107,6 +109,8 @@ def _make_direct(index: int, site: int, sections: LoadedSections, xen: RunningXe
     displacement = target - (site + INDIRECT_SIZE)
     if wraps(displacement):
         _add(rules.BRANCH_WRAPS, index, f"a call whose displacement {displacement:#x} does not fit: it wraps", findings)
+    limit = Limit("alternative call", SECTION, index, "")
+    sections.branches.append(MovedBranch(limit, site + INDIRECT_SIZE, target))
     sections.write_at(site, DIRECT_CALL + displacement_bytes(displacement))
 
 

@@ -21,9 +21,11 @@ from xsplice_loader.livepatch.direct_calls import (
     wraps,
 )
 from xsplice_loader.livepatch.loaded import UnknownContentsError
+from xsplice_loader.livepatch.moved_branches import MovedBranch
 from xsplice_loader.livepatch.patching import JUMP_OPCODE, JUMP_SIZE, nops
 from xsplice_loader.livepatch.processor import ALWAYS
 from xsplice_loader.memory.address_space import ADDRESS_MASK, MemoryFault
+from xsplice_loader.relocation.window import Limit
 from xsplice_loader.rules import tables as rules
 from xsplice_loader.rules.errnos import ERRNOS
 
@@ -151,6 +153,9 @@ class _Alternatives:
     def _set_displacement(self, entry: Alternative, code: bytearray, offset: int, displacement: int) -> None:
         if wraps(displacement):
             self.table.add(rules.BRANCH_WRAPS, entry, f"moves a branch; its displacement {displacement:#x} wraps")
+        end = entry.site + offset + 4
+        limit = Limit("alternative", self.table.section.text_name, entry.number, "")
+        self.table.sections.branches.append(MovedBranch(limit, end, (end + displacement) & ADDRESS_MASK))
         code[offset : offset + 4] = displacement_bytes(displacement)
 
     def _ends_in_return_thunk(self, entry: Alternative, code: bytearray) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from xsplice_loader.findings import Findings
     from xsplice_loader.hypervisor import Hypervisor
+    from xsplice_loader.livepatch.moved_branches import MovedBranch
     from xsplice_loader.livepatch.processor import Processor
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
@@ -30,6 +31,8 @@ class LoadedSections(NamedTuple):
     """The payload's memory from its base on."""
     refused: Mapping[int, Sequence[int]]
     """Per section the offsets of fields whose relocation was refused, so that what they hold means nothing."""
+    branches: list[MovedBranch]
+    """The branches that were written into the payload's code so far."""
 
     def contents(self, section: Section, extra: int = 0) -> bytes | None:
         """Return a section's bytes as loaded, and up to `extra` bytes behind them; None where it was not loaded."""

@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 REACH = INT32[1]
 
 
+LimitKind = Literal["relocation", "trampoline", "alternative", "alternative call"]
+
+
 class Limit(NamedTuple):
     """What a constraint comes from."""
 
-    kind: Literal["relocation", "trampoline"]
+    kind: LimitKind
     section: str
     entry: int
-    """Which relocation or function entry, from 0."""
+    """Which relocation or entry of a table, from 0."""
     symbol: str
 
 

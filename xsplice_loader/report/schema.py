@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from xsplice_loader.emulation.outcomes import Outcome, Via  # noqa: TC001 - msgspec reads them at run time
+from xsplice_loader.relocation.window import LimitKind  # noqa: TC001
 from xsplice_loader.results import Cause, Verdict  # noqa: TC001
 from xsplice_loader.rules.rule import Severity, Stage  # noqa: TC001
 
@@ -139,7 +140,7 @@ class TightestEntry(msgspec.Struct, frozen=True):
     """What breaks first on one side of a window; side `none`: what fits at no base."""
 
     side: Literal["low", "high", "none"]
-    kind: Literal["relocation", "trampoline"]
+    kind: LimitKind
     section: str
     index: int
     symbol: str
