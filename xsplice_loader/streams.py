@@ -1,10 +1,14 @@
-"""Standard input, which whoever starts a program may have closed."""
+"""Files and standard input, read whole and within bounds."""
 
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import BinaryIO
+
+ENDLESS = 1 << 30
+"""Bytes at which a file is taken to have no end, where there is no other limit."""
 
 
 def standard_input() -> BinaryIO:
@@ -17,3 +21,17 @@ def standard_input() -> BinaryIO:
     if sys.stdin is None:
         raise OSError(errno.EBADF, "standard input is closed")
     return sys.stdin.buffer
+
+
+def read_bounded(file: str, max_size: int) -> bytes | OSError:
+    """Return a file's bytes, one more than `max_size` (0: no limit) at most, or why it cannot be read; `-` is stdin."""
+    limit = max_size + 1 if max_size else ENDLESS
+    try:
+        if file == "-":
+            data = standard_input().read(limit)
+        else:
+            with open(file, "rb") as stream:
+                data = stream.read(limit)
+    except OSError as error:
+        return error
+    return data if len(data) < ENDLESS else OSError(errno.EFBIG, os.strerror(errno.EFBIG))

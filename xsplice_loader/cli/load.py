@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import gc
 import importlib.util
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
 from xsplice_loader import __version__
+from xsplice_loader.cli.options import check_places, loading_options
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
-from xsplice_loader.cli.parameters import AddressRange, Arguments, PageAddress, VmapName
-from xsplice_loader.streams import standard_input
+from xsplice_loader.cli.parameters import Arguments
+from xsplice_loader.streams import read_bounded
 
 if TYPE_CHECKING:
     from xsplice_loader.emulation import Run
@@ -30,16 +29,10 @@ if TYPE_CHECKING:
     from xsplice_loader.results import LoadResult, Relocation, Step
 
 ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
-DEFAULT_MAX_SIZE = 2 << 20
-ENDLESS = 1 << 30
-"""Bytes at which a file is taken to have no end, where there is no other limit."""
 MAX_SCRIPT = 1 << 20
 """Bytes of a script at most."""
 LONGEST_NAME = 240
 """Bytes of a payload's name that a file can be called by."""
-MAX_FEATURE = (1 << 15) - 1
-"""The highest number of a feature that an alternative can name."""
-_FEATURE = re.compile(r"(?:(?P<word>[0-9]{1,5})\s*\*\s*32\s*\+\s*)?(?P<bit>[0-9]{1,5})")
 
 EXAMPLES = """\b
 Examples:
@@ -106,19 +99,6 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
     context.exit(ACCEPTED)
 
 
-def _features(_context: click.Context, _parameter: click.Parameter, text: str) -> frozenset[int]:
-    """Return the numbers of a comma separated list."""
-    items = [item.strip() for item in text.split(",")] if text.strip() else []
-    found = [_FEATURE.fullmatch(item) for item in items]
-    numbers = {int(match["word"] or 0) * 32 + int(match["bit"]) for match in found if match is not None}
-    if None in found:
-        wrong = items[found.index(None)]
-        raise click.BadParameter(f"{wrong!r} is no feature; expected a number, or WORD*32+BIT with both numbers")
-    if max(numbers, default=0) > MAX_FEATURE:
-        raise click.BadParameter(f"{max(numbers)} is no feature; the highest number is {MAX_FEATURE}")
-    return frozenset(numbers)
-
-
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("payloads", nargs=-1, metavar="PAYLOAD...")
 @click.option(
@@ -132,36 +112,7 @@ def _features(_context: click.Context, _parameter: click.Parameter, text: str) -
     "--hypervisor-path", multiple=True, metavar="DIR", help="look here first for the build that the payload names"
 )
 @click.option("--require-hypervisor", is_flag=True, help="exit with status 2 if that build is not found")
-@click.option("--release", metavar="X.Y.Z", help="whose rules apply; default: what the image itself reports")
-@click.option(
-    "--vmap",
-    type=VmapName(),
-    default="xen",
-    show_default=True,
-    help="who finds the address: xen (next to Xen's text), "
-    "default (Xen's ordinary vmap area, too far away), callback, slots, tree, loader (designs of 2016, next to the "
-    "text too), or MODULE:CALLABLE, a callback (mfns, pages) -> address",
-)
-@click.option("--place", type=PageAddress(), metavar="ADDR", help="what if it stood here: any page address")
-@click.option("--arena", type=AddressRange(), metavar="START-END", help="another range for the payloads")
-@click.option(
-    "--max-size",
-    type=click.IntRange(0, 1 << 40),
-    default=DEFAULT_MAX_SIZE,
-    metavar="BYTES",
-    help="the largest payload, 0 for no limit; Xen's own is 2 MiB",
-)
-@click.option(
-    "--nops", type=click.Choice(["p6", "k8"]), default="p6", show_default=True, help="the processor's NOP instructions"
-)
-@click.option(
-    "--cpu-features",
-    metavar="LIST",
-    default="",
-    callback=_features,
-    help="the processor's features beside the one that all have, for alternatives: numbers WORD*32+BIT, "
-    "comma separated, for example 111 or 3*32+15",
-)
+@loading_options
 @click.option("--run-hooks", is_flag=True, help="run the payloads' hooks instead of taking them to return 0")
 @click.option("--apply", is_flag=True, help="apply each payload after its upload")
 @click.option("--nodeps", is_flag=True, help="when applying: whatever the payloads say they stand on")
@@ -216,8 +167,7 @@ def run(settings: Settings) -> int:
     """Carry the command out and return its exit status."""
     if settings.verbose and settings.quiet:
         raise click.UsageError("--verbose and --quiet exclude each other")
-    if settings.place is not None and settings.vmap != "xen":
-        raise click.UsageError("--place and --vmap exclude each other: with --place nobody looks for an address")
+    check_places(settings.place, settings.vmap)
     if settings.script is None and not settings.payloads:
         raise click.UsageError("Missing argument 'PAYLOAD...'.")
     if settings.script is not None and (settings.payloads or settings.apply):
@@ -229,7 +179,7 @@ def run(settings: Settings) -> int:
     if settings.args and settings.run is None:
         raise click.UsageError("--args goes with --run FUNCTION")
     commands = None if settings.script is None else _commands(settings.script)
-    contents = {file: _read(path, settings.max_size) for file, path in _paths(settings, commands).items()}
+    contents = {file: read_bounded(path, settings.max_size) for file, path in _paths(settings, commands).items()}
     host = _host(settings, {file: data for file, data in contents.items() if isinstance(data, bytes)})
     # What a payload brings along is not there before, and cannot be compared.
     before = _execute(host, settings, "before", required=False)
@@ -249,7 +199,7 @@ def _commands(script: str) -> list[Command]:
     """Return the commands of a script."""
     from xsplice_loader.host.script import ScriptError, read_script  # noqa: PLC0415 - only for scripts
 
-    data = _read(script, MAX_SCRIPT)
+    data = read_bounded(script, MAX_SCRIPT)
     shown = _safe(script)
     if isinstance(data, OSError):
         raise UnusableError(f"{shown} cannot be read: {data.strerror or data}")
@@ -285,7 +235,7 @@ def _run(
 
     def read(file: str) -> bytes | OSError:
         if file not in contents:
-            contents[file] = _read(_beside(settings.script or "", file), settings.max_size)
+            contents[file] = read_bounded(_beside(settings.script or "", file), settings.max_size)
         return contents[file]
 
     looks_closer = settings.relocations or settings.window or settings.image is not None or settings.elf is not None
@@ -298,20 +248,6 @@ def _run(
     # Once the machine is dead there are no steps any more; but what it would have made of the rest can be told.
     rest = [_upload(host, file, contents[file]) for file in settings.payloads[uploaded:]]
     return steps, [*tool.uploads, *rest]
-
-
-def _read(file: str, max_size: int) -> bytes | OSError:
-    """Return a file's bytes, one more than allowed at most, or why it cannot be read."""
-    limit = max_size + 1 if max_size else ENDLESS
-    try:
-        if file == "-":
-            data = standard_input().read(limit)
-        else:
-            with open(file, "rb") as stream:
-                data = stream.read(limit)
-    except OSError as error:
-        return error
-    return data if len(data) < ENDLESS else OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
 def _host(settings: Settings, payloads: dict[str, bytes]) -> Host:

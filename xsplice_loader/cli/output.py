@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from xsplice_loader.report.text import Paint
 
@@ -30,25 +30,26 @@ class OutputError(click.ClickException):
     exit_code = 2
 
 
-def write_whole(path: str | os.PathLike[str], contents: bytes) -> None:
+def write_whole(path: str | os.PathLike[str], contents: bytes | Iterable[bytes]) -> None:
     """Write a file under a temporary name beside it, then give it its name: whole, or not at all.
 
-    What is not an ordinary file (`/dev/null`, a pipe) is written to directly.
+    `contents` may come in pieces. What is not an ordinary file (`/dev/null`, a pipe) is written to directly.
 
     Raises:
         OutputError: it could not be written.
     """
     import tempfile  # noqa: PLC0415 - seldom wanted, and it brings a dozen modules
 
+    pieces = [contents] if isinstance(contents, bytes) else contents
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             with open(path, "wb") as file:
-                file.write(contents)
+                file.writelines(pieces)
             return
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".xsplice-", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(contents)
+                file.writelines(pieces)
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:
@@ -71,15 +72,15 @@ def _umask() -> int:
     return mask
 
 
-def emit(output: str | None, contents: bytes) -> None:
-    """Write a result to the file `output`, or to standard output."""
+def emit(output: str | None, contents: bytes | Iterable[bytes]) -> None:
+    """Write a result, whole or in pieces, to the file `output`, or to standard output."""
     if output is not None and output != "-":
         write_whole(output, contents)
         return
     if sys.stdout is None:
         raise OutputError("standard output is closed")
     try:
-        sys.stdout.buffer.write(contents)
+        sys.stdout.buffer.writelines([contents] if isinstance(contents, bytes) else contents)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         # The reader has seen enough; Python must not try to flush the rest at exit.

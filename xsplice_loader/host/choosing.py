@@ -20,7 +20,7 @@ class ChoiceError(Exception):
     """No single hypervisor can be chosen; the message says why."""
 
 
-def _named_hypervisors(payloads: Mapping[str, bytes]) -> dict[str, bytes]:
+def named_hypervisors(payloads: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the build-id of the Xen that each payload was made for; those that name none are absent.
 
     Payloads for releases before 4.14 have only `.livepatch.depends`, which may name one of the other payloads.
@@ -53,7 +53,7 @@ def choose_hypervisor(
         ChoiceError: the payloads name different ones; or the one they name is not found and `require` is set.
         UnknownReleaseError: `release` is no release with live patching.
     """
-    named = _named_hypervisors(payloads)
+    named = named_hypervisors(payloads)
     if len(set(named.values())) > 1:
         raise ChoiceError(
             "the payloads were made for different hypervisors: "

@@ -104,7 +104,8 @@ def _maybe_decimal(value: int | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _errno(number: int | None) -> Errno | None:
+def errno_entry(number: int | None) -> Errno | None:
+    """Return an error number with its name."""
     if number is None:
         return None
     return Errno(number, errno_name(number))
@@ -119,7 +120,7 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, window: Win
         file=path_text(result.file),
         name=result.name,
         verdict=result.verdict,
-        errno=_errno(result.errno),
+        errno=errno_entry(result.errno),
         stage=result.stage,
         rule=result.rule,
         xen_message=result.xen_message,
@@ -152,7 +153,7 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, window: Win
         ),
         window=None if window is None else _window(window),
         image_sha256=result.image_sha256,
-        findings=[_finding(finding) for finding in result.findings],
+        findings=[finding_entry(finding) for finding in result.findings],
     )
 
 
@@ -168,7 +169,7 @@ def _step(step: Step) -> StepEntry:
         rows=[*step.list],
         payload_rc=step.payload_rc,
         patched=[PatchedEntry(address(function.address), function.contents.hex()) for function in step.patched],
-        findings=[_finding(finding) for finding in step.findings],
+        findings=[finding_entry(finding) for finding in step.findings],
         crash=msgspec.UNSET if step.crash is None else step.crash,
     )
 
@@ -222,7 +223,8 @@ def _relocation(item: Relocation) -> RelocationItem:
     )
 
 
-def _finding(finding: Finding) -> FindingEntry:
+def finding_entry(finding: Finding) -> FindingEntry:
+    """Return a finding with its numbers as the document has them."""
     return FindingEntry(
         rule=finding.rule,
         severity=finding.severity,
@@ -245,6 +247,8 @@ def _finding(finding: Finding) -> FindingEntry:
         hint=finding.hint,
         area=finding.area,
         stage=finding.stage,
-        errno=_errno(finding.errno),
+        errno=errno_entry(finding.errno),
         xen_message=finding.xen_message,
+        source_file=finding.source_file,
+        source_line=finding.source_line,
     )

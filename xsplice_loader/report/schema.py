@@ -134,6 +134,8 @@ class FindingEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     stage: Stage | None = None
     errno: Errno | None = None
     xen_message: str | None = None
+    source_file: str | None = None
+    source_line: int | None = None
 
 
 class TightestEntry(msgspec.Struct, frozen=True):

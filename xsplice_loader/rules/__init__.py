@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from xsplice_loader.rules import actions, content, header, observations, placing, sections, tables, upload
+from xsplice_loader.rules import actions, checking, content, header, observations, placing, sections, tables, upload
 from xsplice_loader.rules.rule import Rule
 
 RULES: dict[str, Rule] = {
     rule.id: rule
-    for part in (upload, header, sections, placing, content, tables, actions, observations)
+    for part in (upload, header, sections, placing, content, tables, actions, observations, checking)
     for rule in part.ALL
 }
 """Every rule by its id."""
 
-__all__ = ["RULES", "Rule", "actions", "content", "header", "observations", "placing", "sections", "tables", "upload"]
+__all__ = [
+    "RULES",
+    "Rule",
+    "actions",
+    "checking",
+    "content",
+    "header",
+    "observations",
+    "placing",
+    "sections",
+    "tables",
+    "upload",
+]

@@ -1,0 +1,1 @@
+"""Payloads by hypervisors: every cell is one upload, and one verdict."""

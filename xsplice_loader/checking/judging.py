@@ -1,0 +1,85 @@
+"""Which findings count: rules that were chosen or left out, severities of the user's own, and what was known before."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from xsplice_loader.rules import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xsplice_loader.results import Cell, Finding
+    from xsplice_loader.rules.rule import Severity
+
+FailOn = Literal["error", "warning", "note"]
+WEIGHT: Mapping[Severity, int] = {"error": 2, "warning": 1, "note": 0}
+
+
+class UnknownRuleError(ValueError):
+    """A rule that is none, or the beginning of none."""
+
+
+class Judged(NamedTuple):
+    """One finding as it is reported."""
+
+    finding: Finding
+    fingerprint: str
+    """The same for the same mistake at another address, in another build of the hypervisor."""
+    is_known: bool
+    """The baseline has it."""
+
+
+class Judge(NamedTuple):
+    """What a user makes of findings."""
+
+    select: tuple[str, ...] = ()
+    """Rules, or beginnings of their names, that are reported; none: all."""
+    ignore: tuple[str, ...] = ()
+    severities: Mapping[str, Severity] = {}
+    known: frozenset[str] = frozenset()
+    """The fingerprints in the baseline."""
+    fail_on: FailOn = "error"
+
+    def judged(self, cell: Cell) -> list[Judged]:
+        """Return a cell's findings as they are reported."""
+        seen: dict[str, int] = {}
+        found = []
+        for finding in cell.findings:
+            if not self._is_wanted(finding.rule):
+                continue
+            mark = _mark(cell, finding)
+            number = seen[mark] = seen.get(mark, 0) + 1
+            fingerprint = hashlib.sha256(f"{mark}\n{number}".encode()).hexdigest()[:32]
+            severity = self.severities.get(finding.rule, finding.severity)
+            shown = finding if severity == finding.severity else replace(finding, severity=severity)
+            found.append(Judged(shown, fingerprint, fingerprint in self.known))
+        return found
+
+    def fails(self, judged: Judged) -> bool:
+        """Tell whether a finding makes the run fail."""
+        return not judged.is_known and WEIGHT[judged.finding.severity] >= WEIGHT[self.fail_on]
+
+    def _is_wanted(self, rule: str) -> bool:
+        selected = not self.select or rule.startswith(self.select)
+        return selected and not (self.ignore and rule.startswith(self.ignore))
+
+
+def _mark(cell: Cell, finding: Finding) -> str:
+    """Return what a finding is known by: where and of what kind it is, but no address, and not the hypervisor."""
+    name = cell.payload.rpartition("/")[2]
+    return "\n".join((finding.rule, name, finding.section or "", finding.symbol or "", finding.type or ""))
+
+
+def known_rule(text: str) -> str:
+    """Return the name of a rule, or the beginning of some, as it is written.
+
+    Raises:
+        UnknownRuleError: no rule begins like that.
+    """
+    name = text.strip().upper()
+    if not name or not any(rule.startswith(name) for rule in RULES):
+        raise UnknownRuleError(f"{text!r} is no rule, nor the beginning of one; rules are named like XSP089")
+    return name

@@ -1,0 +1,171 @@
+"""The matrix in pieces: a chunk is some payloads on one hypervisor, which whoever works on it reads once.
+
+A worker, be it this process, another or another machine, keeps the last hypervisor and the last payloads that it read.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from xsplice_loader.checking.cell import (
+    check,
+    check_on_stack,
+    checked_hypervisor,
+    checked_payload,
+    host_for,
+    made,
+    shown_path,
+)
+from xsplice_loader.host.choosing import ChoiceError, choose_hypervisor, named_hypervisors
+from xsplice_loader.host.files import unreadable
+from xsplice_loader.hypervisor import Hypervisor, HypervisorFileError
+from xsplice_loader.hypervisor.contents import FormError
+from xsplice_loader.hypervisor.forms import build_id_of
+from xsplice_loader.payload import PayloadFile
+from xsplice_loader.results import Cell, CheckedHypervisor, CheckedPayload
+from xsplice_loader.rules import checking as rules
+from xsplice_loader.streams import read_bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from xsplice_loader.checking.question import Question
+    from xsplice_loader.rules import Rule
+
+CHUNK = 32
+"""Payloads that are handed out at once, unless they are a stack."""
+KEPT_PAYLOADS = 128
+NONE_NAMED = "-"
+"""What stands for the hypervisor of a cell where none could be had."""
+
+
+class Chunk(NamedTuple):
+    """Some payloads on one hypervisor."""
+
+    first: int
+    """The number of its first cell; cells are numbered hypervisor by hypervisor."""
+    hypervisor: str | None
+    """None: the one that the payloads name."""
+    payloads: tuple[str, ...]
+
+
+class Answer(NamedTuple):
+    """One cell, and what was found out on the way."""
+
+    number: int
+    cell: Cell
+    payload: CheckedPayload
+    hypervisor: CheckedHypervisor | None
+    """None: it could not be read."""
+
+
+def chunks(hypervisors: Sequence[str | None], payloads: Sequence[str], *, whole: bool) -> Iterator[Chunk]:
+    """Cut the matrix into pieces; `whole`: the payloads of a hypervisor stay together, for they are a stack."""
+    size = len(payloads) if whole else CHUNK
+    for row, hypervisor in enumerate(hypervisors):
+        for start in range(0, len(payloads), size or 1):
+            yield Chunk(row * len(payloads) + start, hypervisor, tuple(payloads[start : start + size]))
+
+
+def answer(chunk: Chunk, question: Question) -> Iterator[Answer]:
+    """Yield a chunk's cells, in order."""
+    if question.stack:
+        yield from _stack(chunk, question)
+        return
+    for number, file in enumerate(chunk.payloads, chunk.first):
+        payload = _payload(file, question.max_size)
+        try:
+            hypervisor = _hypervisor(chunk.hypervisor, {file: payload}, question)
+        except HypervisorFileError as error:
+            yield _without_hypervisor(number, file, chunk, rules.UNREADABLE_HYPERVISOR, str(error))
+        except ChoiceError as error:
+            yield _without_hypervisor(number, file, chunk, rules.NO_HYPERVISOR, str(error))
+        else:
+            cell, checked = check(host_for(hypervisor, question), file, payload, question)
+            yield Answer(number, cell, checked, checked_hypervisor(hypervisor, question.release))
+
+
+def _stack(chunk: Chunk, question: Question) -> Iterator[Answer]:
+    payloads = {file: _payload(file, question.max_size) for file in chunk.payloads}
+    try:
+        hypervisor = _hypervisor(chunk.hypervisor, payloads, question)
+    except (HypervisorFileError, ChoiceError) as error:
+        rule = rules.UNREADABLE_HYPERVISOR if isinstance(error, HypervisorFileError) else rules.NO_HYPERVISOR
+        for number, file in enumerate(payloads, chunk.first):
+            yield _without_hypervisor(number, file, chunk, rule, str(error))
+        return
+    host = host_for(hypervisor, question)
+    for number, (file, payload) in enumerate(payloads.items(), chunk.first):
+        cell, checked = check_on_stack(host, file, payload, question)
+        yield Answer(number, cell, checked, checked_hypervisor(hypervisor, question.release))
+
+
+def lost(chunk: Chunk, reason: str) -> Iterator[Answer]:
+    """Yield the cells of a chunk that nobody could finish."""
+    for number, file in enumerate(chunk.payloads, chunk.first):
+        yield _without_hypervisor(number, file, chunk, rules.CELL_DIED, reason)
+
+
+def _without_hypervisor(number: int, file: str, chunk: Chunk, rule: Rule, reason: str) -> Answer:
+    name = NONE_NAMED if chunk.hypervisor is None else shown_path(chunk.hypervisor)
+    message = reason if chunk.hypervisor is None else reason.removeprefix(f"{chunk.hypervisor}: ")
+    cell = Cell(
+        payload=shown_path(file),
+        hypervisor=name,
+        verdict=None,
+        rule=rule.id,
+        findings=(made(rule, shown_path(message)),),
+    )
+    return Answer(number, cell, checked_payload(unreadable(file, OSError())), None)
+
+
+def _hypervisor(file: str | None, payloads: dict[str, PayloadFile | OSError], question: Question) -> Hypervisor:
+    if file is not None:
+        return _opened(file, question.release)
+    if question.among:
+        return _opened(_made_for(payloads, question.among), question.release)
+    named = {name: payload.data for name, payload in payloads.items() if isinstance(payload, PayloadFile)}
+    return choose_hypervisor(
+        named, directories=question.hypervisor_path, release=question.release, require=question.require_hypervisor
+    )
+
+
+def _made_for(payloads: dict[str, PayloadFile | OSError], files: tuple[str, ...]) -> str:
+    """Return the file of the build that payloads name.
+
+    Raises:
+        ChoiceError: it is not there, or they name several or none.
+    """
+    named = named_hypervisors(
+        {name: payload.data for name, payload in payloads.items() if isinstance(payload, PayloadFile)}
+    )
+    wanted = set(named.values())
+    if len(wanted) != 1:
+        raise ChoiceError(
+            "it names no hypervisor that it was made for" if not wanted else "they name several hypervisors"
+        )
+    (build_id,) = wanted
+    for file in files:
+        if _identity(file) == build_id:
+            return file
+    raise ChoiceError(f"none of the {len(files)} hypervisors has build-id {build_id.hex()}, which it was made for")
+
+
+@lru_cache(maxsize=1024)
+def _identity(file: str) -> bytes | None:
+    try:
+        return build_id_of(file)[0]
+    except (FormError, OSError):
+        return None
+
+
+@lru_cache(maxsize=4)
+def _opened(file: str, release: str | None) -> Hypervisor:
+    return Hypervisor.open(file, release)
+
+
+@lru_cache(maxsize=KEPT_PAYLOADS)
+def _payload(file: str, max_size: int) -> PayloadFile | OSError:
+    data = read_bounded(file, max_size)
+    return data if isinstance(data, OSError) else PayloadFile(data)

@@ -1,0 +1,438 @@
+"""`xsplice-check`: every payload against every hypervisor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import click
+
+from xsplice_loader import __version__
+from xsplice_loader.cli.configuration import find_configuration, read_configuration
+from xsplice_loader.cli.options import check_places, loading_options
+from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
+from xsplice_loader.streams import read_bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from xsplice_loader.checking.executors import Executor
+    from xsplice_loader.checking.journal import Journal
+    from xsplice_loader.checking.judging import Judge
+    from xsplice_loader.checking.matrix import Chunk
+    from xsplice_loader.checking.question import Question
+    from xsplice_loader.livepatch.patching import NopTable
+    from xsplice_loader.memory.vmap import VmapCallback
+    from xsplice_loader.report.checked import Run
+    from xsplice_loader.rules.rule import Severity
+
+CLEAN, FINDINGS, UNUSABLE = 0, 1, 2
+POLICIES = ("xen", "linux", "bfd", "lld", "mold")
+SEVERITIES = ("error", "warning", "note")
+MAX_JOBS = 256
+BY_ITSELF = "by build-id"
+"""The column of payloads that choose their hypervisor themselves."""
+EXAMPLES = """\b
+Examples:
+  xsplice-check -x xen-syms-4.17-amd64 *.livepatch
+  xsplice-check -x builds/ payloads/                every payload on every hypervisor of a directory
+  xsplice-check --any-placement -x builds/ fix.livepatch
+  xsplice-check --stack -x xen-syms base.livepatch on-top.livepatch
+  xsplice-check --format sarif -o fix.sarif -x builds/ fix.livepatch
+  xsplice-check --write-baseline known.json -x builds/ payloads/
+  xsplice-check --compare-policies -x xen-syms fix.livepatch
+  xsplice-check --jobs 8 --resume run.journal -x builds/ payloads/
+
+Exit status: 0 clean, 1 findings of error severity (or of --fail-on), 2 wrong usage, or nothing could be checked.
+"""
+
+
+class UnusableError(click.ClickException):
+    """What was given cannot be used, though the command was typed rightly."""
+
+    exit_code = UNUSABLE
+
+
+class Settings(NamedTuple):
+    """What the options say."""
+
+    payloads: tuple[str, ...]
+    hypervisor: tuple[str, ...]
+    hypervisor_path: tuple[str, ...]
+    require_hypervisor: bool
+    match_build_id: bool
+    allow_assumed: bool
+    release: str | None
+    vmap: str | VmapCallback
+    place: int | None
+    arena: tuple[int, int] | None
+    max_size: int
+    nops: NopTable
+    cpu_features: frozenset[int]
+    stack: bool
+    any_placement: bool
+    window: bool
+    policy: str
+    compare_policies: bool
+    select: tuple[str, ...]
+    ignore: tuple[str, ...]
+    severity: tuple[str, ...]
+    fail_on: Literal["error", "warning", "note"]
+    exit_zero: bool
+    baseline: str | None
+    write_baseline: str | None
+    jobs: int
+    dask: str | None
+    resume: str | None
+    format: str
+    output: str | None
+    verbose: bool
+    quiet: bool
+
+
+def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    import msgspec  # noqa: PLC0415 - only here
+
+    from xsplice_loader.report.check_document import check_schema  # noqa: PLC0415
+
+    emit(None, msgspec.json.format(msgspec.json.encode(check_schema()), indent=2) + b"\n")
+    context.exit(CLEAN)
+
+
+def _configure(context: click.Context, _parameter: click.Parameter, path: str | None) -> None:
+    """Take a project's own options for those that are not typed."""
+    if context.resilient_parsing:
+        return
+    found = path if path is not None else find_configuration(os.curdir)
+    if found is not None:
+        context.default_map = read_configuration(found, context.command)
+
+
+def _several(_context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    """Split what may be given several times, and with commas."""
+    return tuple(word for value in values for word in value.replace(",", " ").split())
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("payloads", nargs=-1, metavar="PAYLOAD...")
+@click.option(
+    "--config",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_configure,
+    help="options from this TOML file; default: [tool.xsplice-check] of the nearest pyproject.toml",
+)
+@click.option(
+    "-x",
+    "--hypervisor",
+    metavar="FILE",
+    multiple=True,
+    help="what to check against, any form that xsplice-load reads; a directory means every hypervisor in it; "
+    "default: for each payload the build that it names",
+)
+@click.option(
+    "--hypervisor-path", multiple=True, metavar="DIR", help="look here first for the build that a payload names"
+)
+@click.option("--require-hypervisor", is_flag=True, help="a payload whose build is not found is an error")
+@click.option(
+    "--match-build-id",
+    is_flag=True,
+    help="check each payload against that one of the hypervisors that it was made for, instead of all of them",
+)
+@click.option("--allow-assumed", is_flag=True, help="without a hypervisor: unknown symbols are warnings, not errors")
+@loading_options
+@click.option("--stack", is_flag=True, help="the payloads are one stack, ordered by the build-ids that they name")
+@click.option("--any-placement", is_flag=True, help="prove it for every address of the range, not for one")
+@click.option("--window", is_flag=True, help="measure at which addresses each payload fits")
+@click.option(
+    "--policy",
+    type=click.Choice(POLICIES),
+    default="xen",
+    show_default=True,
+    help="judge relocations as another loader or linker does",
+)
+@click.option("--compare-policies", is_flag=True, help="show who would accept what")
+@click.option(
+    "--select", multiple=True, metavar="RULE", callback=_several, help="report these rules only: XSP089, XSP1"
+)
+@click.option("--ignore", multiple=True, metavar="RULE", callback=_several, help="do not report these rules")
+@click.option(
+    "--severity", multiple=True, metavar="RULE=LEVEL", callback=_several, help="another severity: XSP063=error"
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(SEVERITIES),
+    default="error",
+    show_default=True,
+    help="the least severity that makes the exit status 1",
+)
+@click.option("--exit-zero", is_flag=True, help="exit with status 0 whatever was found")
+@click.option("--baseline", metavar="FILE", help="findings that are known: shown, but no failure")
+@click.option("--write-baseline", metavar="FILE", help="write what is found now as a baseline, and exit with status 0")
+@click.option(
+    "--jobs", type=click.IntRange(1, MAX_JOBS), default=1, show_default=True, metavar="N", help="processes to work with"
+)
+@click.option("--dask", metavar="ADDRESS", help="work with the machines of a dask scheduler (extra: fleet)")
+@click.option("--resume", metavar="FILE", help="keep a journal here; after an interruption go on from it")
+@click.option(
+    "--format",
+    type=click.Choice(["text", "json", "sarif", "junit", "github"]),
+    default="text",
+    show_default=True,
+    help="how to write the result",
+)
+@click.option("-o", "--output", metavar="FILE", help="write the result here instead of standard output")
+@click.option("-v", "--verbose", is_flag=True, help="every finding, those of the baseline too")
+@click.option("-q", "--quiet", is_flag=True, help="only the sums")
+@click.option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="print the JSON Schema of --format json, and exit",
+)
+@click.version_option(__version__, prog_name="xsplice-check")
+def main(**options: object) -> None:
+    """Check every payload against every hypervisor, before it is uploaded to any.
+
+    A payload may be a file, a directory of them or a pattern.
+    """
+    with interruptible():
+        sys.exit(run(Settings(**options)))  # type: ignore[arg-type]
+
+
+def command() -> None:
+    """Be the installed command."""
+    main()
+
+
+def run(settings: Settings) -> int:
+    """Carry the command out and return its exit status."""
+    _check_usage(settings)
+    judge = _judge(settings)
+    from xsplice_loader.checking.inputs import hypervisor_files, payload_files  # noqa: PLC0415 - numpy, which --help can do without
+
+    payloads = payload_files(settings.payloads)
+    if not payloads:
+        raise UnusableError(f"there are no payloads in {_safe(' '.join(settings.payloads))}")
+    hypervisors: list[str | None] = [*hypervisor_files(settings.hypervisor)]
+    if settings.hypervisor and not hypervisors:
+        raise UnusableError(f"there are no hypervisors in {_safe(' '.join(settings.hypervisor))}")
+    if settings.stack:
+        payloads = _stacked(payloads, settings.max_size)
+    columns = [_text(file) if file is not None else BY_ITSELF for file in hypervisors] or [BY_ITSELF]
+    question = _question(settings, [file for file in hypervisors if file is not None])
+    if settings.match_build_id:
+        hypervisors, columns = [], [BY_ITSELF]
+    with _journal(settings, hypervisors or [None], payloads, question) as journal:
+        _work(settings, hypervisors or [None], payloads, question, journal)
+        from xsplice_loader.report.checked import Run  # noqa: PLC0415 - as above
+
+        checked = Run.of(journal, judge, columns, [_text(file) for file in payloads])
+        if settings.write_baseline is not None:
+            from xsplice_loader.checking.baseline import baseline  # noqa: PLC0415 - seldom asked for
+
+            write_whole(settings.write_baseline, baseline(checked.judged()))
+        emit(settings.output, _render(settings, checked))
+    if not checked.has_checked_anything:
+        return UNUSABLE
+    is_excused = settings.exit_zero or settings.write_baseline is not None
+    return FINDINGS if checked.failing and not is_excused else CLEAN
+
+
+def _check_usage(settings: Settings) -> None:
+    if settings.verbose and settings.quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other")
+    check_places(settings.place, settings.vmap)
+    if not settings.payloads:
+        raise click.UsageError("Missing argument 'PAYLOAD...'.")
+    if settings.jobs > 1 and settings.dask is not None:
+        raise click.UsageError("--jobs and --dask exclude each other: the cluster has workers of its own")
+    if settings.dask is not None and not isinstance(settings.vmap, str):
+        raise click.UsageError("a callback of your own cannot be sent to other machines: --vmap NAME goes with --dask")
+    if settings.match_build_id and not settings.hypervisor:
+        raise click.UsageError("--match-build-id chooses among the hypervisors of -x; without -x it is what happens")
+    if settings.place is not None and settings.any_placement:
+        raise click.UsageError("--place and --any-placement exclude each other: one address, or all of them")
+    if settings.place is not None and settings.stack:
+        raise click.UsageError("--place and --stack exclude each other: two payloads cannot stand at one address")
+
+
+def _judge(settings: Settings) -> Judge:
+    from xsplice_loader.checking.baseline import LARGEST, BaselineError, read_baseline  # noqa: PLC0415 - not for --help
+    from xsplice_loader.checking.judging import Judge, UnknownRuleError, known_rule  # noqa: PLC0415
+
+    try:
+        select, ignore = (tuple(map(known_rule, rules)) for rules in (settings.select, settings.ignore))
+        severities = dict(_severity(word) for word in settings.severity)
+    except UnknownRuleError as error:
+        raise click.UsageError(_safe(str(error))) from None
+    known: frozenset[str] = frozenset()
+    if settings.baseline is not None:
+        data = read_bounded(settings.baseline, LARGEST)
+        try:
+            if isinstance(data, OSError):
+                raise BaselineError(f"it cannot be read: {data.strerror or data}")
+            known = read_baseline(data)
+        except BaselineError as error:
+            raise UnusableError(_safe(f"--baseline {settings.baseline}: {error}")) from None
+    return Judge(select, ignore, severities, known, settings.fail_on)
+
+
+def _severity(word: str) -> tuple[str, Severity]:
+    from xsplice_loader.checking.judging import UnknownRuleError, known_rule  # noqa: PLC0415 - as above
+    from xsplice_loader.rules import RULES  # noqa: PLC0415
+
+    rule, _, level = word.partition("=")
+    if level not in SEVERITIES:
+        raise click.UsageError(f"--severity {_safe(word)}: expected RULE=LEVEL, with {', '.join(SEVERITIES)}")
+    name = known_rule(rule)
+    if name not in RULES:
+        raise UnknownRuleError(f"{rule!r} is the beginning of several rules; --severity takes one")
+    return name, level  # type: ignore[return-value]
+
+
+def _question(settings: Settings, hypervisors: list[str]) -> Question:
+    from xsplice_loader.checking.question import Question  # noqa: PLC0415 - as above
+    from xsplice_loader.releases import UnknownReleaseError, release  # noqa: PLC0415
+
+    if settings.release is not None:
+        try:
+            release(settings.release)
+        except UnknownReleaseError as error:
+            raise click.UsageError(_safe(str(error))) from None
+    return Question(
+        release=settings.release,
+        vmap=settings.vmap,
+        place=settings.place,
+        arena=settings.arena,
+        max_size=settings.max_size,
+        nops=settings.nops,
+        cpu_features=settings.cpu_features,
+        hypervisor_path=settings.hypervisor_path,
+        require_hypervisor=settings.require_hypervisor,
+        among=tuple(hypervisors) if settings.match_build_id else (),
+        allow_assumed=settings.allow_assumed,
+        stack=settings.stack,
+        any_placement=settings.any_placement,
+        window=settings.window,
+        policy=settings.policy,
+        compare_policies=settings.compare_policies,
+    )
+
+
+def _stacked(payloads: list[str], max_size: int) -> list[str]:
+    """Return the payloads of a stack from the bottom to the top."""
+    from xsplice_loader.checking.stacks import Link, in_order, link_of  # noqa: PLC0415 - as above
+    from xsplice_loader.payload import PayloadFile  # noqa: PLC0415
+
+    links = {}
+    for file in payloads:
+        data = read_bounded(file, max_size) if file != "-" else b""
+        links[file] = Link(None, None) if isinstance(data, OSError) else link_of(PayloadFile(data))
+    return in_order(links)
+
+
+def _journal(
+    settings: Settings, hypervisors: Sequence[str | None], payloads: Sequence[str], question: Question
+) -> Journal:
+    from xsplice_loader.checking.journal import Journal, JournalError, identity_of  # noqa: PLC0415 - as above
+
+    count = len(hypervisors) * len(payloads)
+    try:
+        if settings.resume is None:
+            return Journal.temporary(count)
+        return Journal.resumed(settings.resume, identity_of(hypervisors, payloads, question), count)
+    except JournalError as error:
+        raise UnusableError(_safe(f"--resume {error}")) from None
+    except OSError as error:
+        raise OutputError(_safe(f"--resume {settings.resume}: {error.strerror or error}")) from None
+
+
+def _work(
+    settings: Settings,
+    hypervisors: Sequence[str | None],
+    payloads: Sequence[str],
+    question: Question,
+    journal: Journal,
+) -> None:
+    """Check what is not checked yet."""
+    from xsplice_loader.checking.matrix import chunks  # noqa: PLC0415 - as above
+
+    missing = _missing(chunks(hypervisors, payloads, whole=settings.stack), journal)
+    count = len(hypervisors) * len(payloads)
+    executor = _executor(settings)
+    is_watched = sys.stderr is not None and sys.stderr.isatty() and not settings.quiet
+    bar = click.progressbar(length=count, label="checking", file=sys.stderr, show_pos=True, hidden=not is_watched)
+    try:
+        with bar:
+            bar.update(journal.done)
+            for answer in executor.run(missing, question):
+                journal.add(answer)
+                bar.update(1)
+    except OSError as error:
+        raise OutputError(f"the cells cannot be kept: {error.strerror or error}") from None
+
+
+def _missing(chunks: Iterable[Chunk], journal: Journal) -> Iterator[Chunk]:
+    """Leave out chunks that are done; one that is half done is done again."""
+    for chunk in chunks:
+        if not all(journal.is_done(chunk.first + offset) for offset in range(len(chunk.payloads))):
+            yield chunk
+
+
+def _executor(settings: Settings) -> Executor:
+    from xsplice_loader.checking.executors import Processes, Serial  # noqa: PLC0415 - as above
+
+    if settings.dask is None:
+        return Processes(settings.jobs) if settings.jobs > 1 else Serial()
+    from xsplice_loader.checking.cluster import Cluster, ClusterError  # noqa: PLC0415 - seldom asked for
+
+    try:
+        return Cluster(settings.dask)
+    except ClusterError as error:
+        raise UnusableError(_safe(str(error))) from None
+
+
+def _render(settings: Settings, checked: Run) -> Iterator[bytes]:
+    if settings.format == "json":
+        from xsplice_loader.report.check_document import check_json  # noqa: PLC0415 - only what is asked for
+
+        return check_json(checked)
+    if settings.format == "sarif":
+        from xsplice_loader.report.sarif import sarif  # noqa: PLC0415 - as above
+
+        return sarif(checked)
+    if settings.format == "junit":
+        from xsplice_loader.report.junit import junit  # noqa: PLC0415 - as above
+
+        return junit(checked)
+    if settings.format == "github":
+        from xsplice_loader.report.github import github  # noqa: PLC0415 - as above
+
+        return _encoded(github(checked))
+    from xsplice_loader.report.check_text import check_lines  # noqa: PLC0415 - as above
+
+    verbosity = -1 if settings.quiet else int(settings.verbose)
+    return _encoded(check_lines(checked, verbosity=verbosity, paint=paint_for(settings.output)))
+
+
+def _encoded(lines: Iterable[str]) -> Iterator[bytes]:
+    return (f"{line}\n".encode() for line in lines)
+
+
+def _text(path: str) -> str:
+    from xsplice_loader.checking.cell import shown_path  # noqa: PLC0415 - as above
+
+    return shown_path(path)
+
+
+def _safe(text: str) -> str:
+    from xsplice_loader.report.escaping import for_terminal, path_text  # noqa: PLC0415 - only for messages
+
+    return for_terminal(path_text(text))

@@ -1,0 +1,87 @@
+"""Options that choose rules and places, the same for every command that loads."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from xsplice_loader.cli.parameters import AddressRange, PageAddress, VmapName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT_MAX_SIZE = 2 << 20
+MAX_FEATURE = (1 << 15) - 1
+"""The highest number of a feature that an alternative can name."""
+_FEATURE = re.compile(r"(?:(?P<word>[0-9]{1,5})\s*\*\s*32\s*\+\s*)?(?P<bit>[0-9]{1,5})")
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+def _features(_context: click.Context, _parameter: click.Parameter, text: str) -> frozenset[int]:
+    """Return the numbers of a comma separated list."""
+    items = [item.strip() for item in text.split(",")] if text.strip() else []
+    found = [_FEATURE.fullmatch(item) for item in items]
+    numbers = {int(match["word"] or 0) * 32 + int(match["bit"]) for match in found if match is not None}
+    if None in found:
+        wrong = items[found.index(None)]
+        raise click.BadParameter(f"{wrong!r} is no feature; expected a number, or WORD*32+BIT with both numbers")
+    if max(numbers, default=0) > MAX_FEATURE:
+        raise click.BadParameter(f"{max(numbers)} is no feature; the highest number is {MAX_FEATURE}")
+    return frozenset(numbers)
+
+
+_OPTIONS = (
+    click.option("--release", metavar="X.Y.Z", help="whose rules apply; default: what the image itself reports"),
+    click.option(
+        "--vmap",
+        type=VmapName(),
+        default="xen",
+        show_default=True,
+        help="who finds the address: xen (next to Xen's text), "
+        "default (Xen's ordinary vmap area, too far away), callback, slots, tree, loader (designs of 2016, next to the "
+        "text too), or MODULE:CALLABLE, a callback (mfns, pages) -> address",
+    ),
+    click.option("--place", type=PageAddress(), metavar="ADDR", help="what if it stood here: any page address"),
+    click.option("--arena", type=AddressRange(), metavar="START-END", help="another range for the payloads"),
+    click.option(
+        "--max-size",
+        type=click.IntRange(0, 1 << 40),
+        default=DEFAULT_MAX_SIZE,
+        metavar="BYTES",
+        help="the largest payload, 0 for no limit; Xen's own is 2 MiB",
+    ),
+    click.option(
+        "--nops",
+        type=click.Choice(["p6", "k8"]),
+        default="p6",
+        show_default=True,
+        help="the processor's NOP instructions",
+    ),
+    click.option(
+        "--cpu-features",
+        metavar="LIST",
+        default="",
+        callback=_features,
+        help="the processor's features beside the one that all have, for alternatives: numbers WORD*32+BIT, "
+        "comma separated, for example 111 or 3*32+15",
+    ),
+)
+
+
+def loading_options(command: Command) -> Command:
+    """Add the options to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def check_places(place: int | None, vmap: object) -> None:
+    """Refuse an address by hand together with somebody who looks for one.
+
+    Raises:
+        UsageError: both were asked for.
+    """
+    if place is not None and vmap != "xen":
+        raise click.UsageError("--place and --vmap exclude each other: with --place nobody looks for an address")
