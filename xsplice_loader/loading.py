@@ -13,8 +13,6 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from xsplice_loader.findings import Findings
 from xsplice_loader.host_state import HostState, LoadedPayload
 from xsplice_loader.livepatch.function_states import FunctionState, PayloadStatus
@@ -44,6 +42,8 @@ from xsplice_loader.rules import observations, placing, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import numpy as np
 
     from xsplice_loader.livepatch.moved_branches import MovedBranch
     from xsplice_loader.memory.placement import Layout
@@ -177,6 +177,7 @@ def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray,
 
     Returns whether Xen survives it.
     """
+    memory = image.data
     for index, address in placement.addresses.items():
         section = payload.section(index)
         start = address - placement.base
@@ -192,7 +193,7 @@ def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray,
         if section.is_nobits:
             image[start : start + section.size] = 0
         else:
-            image[start : start + section.size] = np.frombuffer(payload.data, np.uint8, section.size, section.offset)
+            memory[start : start + section.size] = payload.data[section.offset : section.offset + section.size]
     return True
 
 
@@ -203,7 +204,8 @@ def _lookup(host: HostState) -> Lookup:
         return () if next(hints, None) is None else host.hypervisor.symbols.names_like(name)
 
     assumed = host.hypervisor.text_start if host.hypervisor.assumed else None
-    return Lookup(host.address_of, names_like, assumed)
+    # Most payloads are the first on their host, and name a hundred symbols.
+    return Lookup(host.address_of if host.payloads else host.hypervisor.symbols.address_of, names_like, assumed)
 
 
 def _known_name_test(host: HostState) -> Callable[[bytes], bool]:

@@ -204,11 +204,10 @@ class Region(NamedTuple):
         return -(-self.size // 4096)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PlacedSection:
+class PlacedSection(NamedTuple):
     """A section that got an address."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a section's number has no other name, and nobody looks for values in it
     name: str
     region: str
     address: int

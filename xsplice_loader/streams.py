@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from typing import BinaryIO
 
@@ -31,7 +32,11 @@ def read_bounded(file: str, max_size: int) -> bytes | OSError:
             data = standard_input().read(limit)
         else:
             with open(file, "rb") as stream:
-                data = stream.read(limit)
+                found = os.fstat(stream.fileno())
+                # A buffer as large as the limit takes longer to make than most files to read; what has no size of its
+                # own (a pipe, a file of the kernel's) needs it.
+                size = found.st_size + 1 if stat.S_ISREG(found.st_mode) and found.st_size else limit
+                data = stream.read(min(size, limit))
     except OSError as error:
         return error
     return data if len(data) < ENDLESS else OSError(errno.EFBIG, os.strerror(errno.EFBIG))

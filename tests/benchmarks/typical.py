@@ -34,8 +34,8 @@ class Typical(NamedTuple):
 def typical(number: int, hypervisor: Hypervisor) -> Typical:
     """Return the payload of a number; each patches other functions and calls others."""
     random = np.random.default_rng(number)
-    plain = plain_functions(hypervisor)
-    patched = [plain[i] for i in random.permutation(len(plain) - 1) if plain[i + 1][1] - plain[i][1] != 0][:FUNCTIONS]
+    plain = [known for known in plain_functions(hypervisor) if known[1] < hypervisor.text_end]
+    patched = [plain[i] for i in random.permutation(len(plain))[:FUNCTIONS]]
     called = [plain[i] for i in random.permutation(len(plain))[:60]]
     own = [f"fix_{number}_{index}" for index in range(FUNCTIONS)]
     names = [*own, *dict.fromkeys(name for name, _ in (*called,))]

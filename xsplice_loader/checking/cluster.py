@@ -36,11 +36,12 @@ class Cluster:
             ClusterError: it does not answer, or dask.distributed is not installed.
         """
         try:
-            from distributed import Client  # noqa: PLC0415 - an extra
+            import distributed  # noqa: PLC0415 - an extra
         except ImportError:
             raise ClusterError("dask.distributed is not installed: pip install 'xsplice-loader[fleet]'") from None
         try:
-            self._client: Any = Client(address, timeout=CONNECT, set_as_default=False)
+            make: Any = distributed.Client
+            self._client = make(address, timeout=CONNECT, set_as_default=False)
             workers = self._client.scheduler_info()["workers"]
         except (OSError, ValueError, TimeoutError) as error:
             reason = str(error).split("\n", 1)[0] or type(error).__name__
@@ -51,11 +52,11 @@ class Cluster:
 
     def run(self, chunks: Iterable[Chunk], question: Question) -> Iterator[Answer]:
         """Yield the answers as they come; what kills its worker again and again is reported and left."""
-        from distributed import KilledWorker, as_completed  # noqa: PLC0415 - an extra
+        import distributed  # noqa: PLC0415 - an extra
 
         waiting = iter(chunks)
         running: dict[Any, Chunk] = {}
-        finished = as_completed()
+        finished: Any = distributed.as_completed()  # type: ignore[no-untyped-call]
         try:
             while True:
                 while len(running) < WAITING and (chunk := next(waiting, None)) is not None:
@@ -69,7 +70,7 @@ class Cluster:
                 chunk = running.pop(future)
                 try:
                     yield from future.result()
-                except KilledWorker as killed:
+                except distributed.KilledWorker as killed:
                     singles = list(cells_of(chunk, whole=question.stack))
                     if len(singles) == 1:
                         yield from lost(chunk, f"the worker died: {killed.args[0] if killed.args else 'unknown'}")

@@ -140,8 +140,7 @@ class Journal:
         Raises:
             OSError: the disk is full.
         """
-        self._file.seek(0, os.SEEK_END)
-        self._offsets[answer.number] = self._file.tell()
+        self._offsets[answer.number] = self._file.seek(0, os.SEEK_END)
         self._write(CellLine(answer.number, answer.cell, answer.payload, answer.hypervisor))
 
     def _write(self, record: Heading | CellLine) -> None:

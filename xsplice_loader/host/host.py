@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xsplice_loader.host.designs import DESIGNS, design_of
@@ -19,6 +20,7 @@ from xsplice_loader.results import ListedPayload
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from xsplice_loader.host.designs import Design
     from xsplice_loader.host.hooks import HookRunner
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.patching import NopTable
@@ -83,40 +85,28 @@ class Host:
         self.hypervisor = hypervisor
         self.hook_runner = hook_runner
         self.design = design_of(vmap, place)
+        virtual = VirtualMemory(
+            DomainHeap(),
+            AddressSpace(
+                _UnknownContents(hypervisor) if hypervisor.assumed else hypervisor,
+                [area for area in hypervisor.areas.areas if area.name not in MAPPABLE],
+            ),
+            self.design.make(hypervisor),
+            anywhere=place is not None,
+        )
         self.state = HostState(
             hypervisor=hypervisor,
-            virtual=VirtualMemory(
-                DomainHeap(),
-                AddressSpace(
-                    _UnknownContents(hypervisor) if hypervisor.assumed else hypervisor,
-                    [area for area in hypervisor.areas.areas if area.name not in MAPPABLE],
-                ),
-                self.design.make(hypervisor),
-                anywhere=place is not None,
-            ),
-            stand_in=self._stand_in,
+            virtual=virtual,
+            # Not a method: a host that refers to itself stays until somebody looks for such, and so does its Xen.
+            stand_in=partial(_stand_in, virtual, self.design, hypervisor),
             place=self.design.place,
-            range_end=None if self._is_chosen_by_the_user else self.design.range_of(hypervisor)[1],
+            range_end=None if _is_chosen_by_the_user(self.design) else self.design.range_of(hypervisor)[1],
             release=release_named(release) if release is not None else hypervisor.release,
             nops=nops,
             weaknesses=self.design.weaknesses,
             cpu_features=frozenset(cpu_features),
             max_size=max_size,
         )
-
-    @property
-    def _is_chosen_by_the_user(self) -> bool:
-        return self.design.asks_user or self.design.place is not None
-
-    def _stand_in(self) -> VirtualMemory:
-        """Return a copy of the books to ask without consequences.
-
-        A callback of the user's is not asked: Xen would not have asked it either, and it may count. In its place
-        Xen's own design answers, whatever lies there.
-        """
-        real = self.state.virtual
-        vmap = DESIGNS["xen"].make(self.hypervisor) if self.design.asks_user else real.vmap.copy()
-        return VirtualMemory(real.heap, real.space, vmap, anywhere=self._is_chosen_by_the_user)
 
     def upload(self, name: str, data: bytes | PayloadFile, *, file: str | None = None) -> LoadResult:
         """Upload a payload under `name`; one that is refused leaves the host as it was."""
@@ -186,3 +176,17 @@ class Host:
     def payloads(self) -> tuple[LoadedPayload, ...]:
         """The loaded payloads, in the order of their uploads."""
         return tuple(self.state.payloads)
+
+
+def _is_chosen_by_the_user(design: Design) -> bool:
+    return design.asks_user or design.place is not None
+
+
+def _stand_in(real: VirtualMemory, design: Design, hypervisor: Hypervisor) -> VirtualMemory:
+    """Return a copy of the books to ask without consequences.
+
+    A callback of the user's is not asked: Xen would not have asked it either, and it may count. In its place Xen's own
+    design answers, whatever lies there.
+    """
+    vmap = DESIGNS["xen"].make(hypervisor) if design.asks_user else real.vmap.copy()
+    return VirtualMemory(real.heap, real.space, vmap, anywhere=_is_chosen_by_the_user(design))

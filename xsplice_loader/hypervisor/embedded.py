@@ -10,7 +10,6 @@ everything else is found by walking outwards, and each step is checked against t
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -134,7 +133,7 @@ def _decode(piece: Piece, data: bytes, layout: Layout) -> EmbeddedTable:
         entries = name_order(data, layout, layout.order, starts)
         order = (np.cumsum(is_name) - 1)[entries]
         by_name = [names[index] for index in order.tolist()]
-        if any(after < before for before, after in pairwise(by_name)):
+        if by_name != sorted(by_name):
             raise NoTableError
         end = layout.order + 8 * len(entries)
     return EmbeddedTable(
@@ -148,15 +147,15 @@ def _decode(piece: Piece, data: bytes, layout: Layout) -> EmbeddedTable:
     )
 
 
-def _expanded(data: bytes, layout: Layout, starts: list[int]) -> list[bytes]:
+def _expanded(data: bytes, layout: Layout, starts: npt.NDArray[np.intp]) -> list[bytes]:
     """Return every entry's type letter and name; END entries are empty (`spec/03 §7.2`)."""
     ends = token_ends(data, layout.tokens)
     token_starts = np.concatenate(([layout.tokens], ends[:-1]))
     token_lengths = ends - 1 - token_starts
-    stream_end = starts[-1] + 1 + data[starts[-1]]
+    stream_end = int(starts[-1]) + 1 + data[starts[-1]]
     stream = np.frombuffer(data, np.uint8, stream_end - layout.names, layout.names)
     # Each length byte expands to one NUL, which no token holds, so that the names can be cut apart again.
-    positions = np.array(starts) - layout.names
+    positions = starts - layout.names
     # 32 bits hold every position, and half the memory takes half the time.
     lengths = token_lengths.astype(np.int32)[stream]
     sources = token_starts.astype(np.int32)[stream]

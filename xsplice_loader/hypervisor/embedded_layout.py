@@ -7,13 +7,12 @@ the bytes do not fit together as a table; damaged and hostile files end there.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
 
 DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
@@ -122,13 +121,18 @@ def _names_before(data: bytes, markers: int, markers_end: int, alignment_of: int
     raise NoTableError
 
 
-def _markers_fit(data: bytes, starts: Sequence[int], names: int, markers: int) -> bool:
-    expected = np.array(starts[::_NAMES_PER_MARKER]) - names
+def _markers_fit(data: bytes, starts: npt.NDArray[np.intp], names: int, markers: int) -> bool:
+    expected = starts[::_NAMES_PER_MARKER] - names
     return bool(np.array_equal(np.frombuffer(data, "<u4", len(expected), markers), expected))
 
 
-def entry_starts(data: bytes, names: int, count: int, limit: int) -> tuple[list[int], int]:
-    """Return the position of each entry of the stream of names, and the position behind the last."""
+@lru_cache(maxsize=1)
+def entry_starts(data: bytes, names: int, count: int, limit: int) -> tuple[npt.NDArray[np.intp], int]:
+    """Return the position of each entry of the stream of names, and the position behind the last.
+
+    An entry says where the next one starts, so they are gone through one by one; the search for a table and its
+    decoding ask for the same ones.
+    """
     starts = []
     position = names
     for _ in range(count):
@@ -138,7 +142,7 @@ def entry_starts(data: bytes, names: int, count: int, limit: int) -> tuple[list[
         position += 1 + data[position]
     if position > limit:
         raise NoTableError
-    return starts, position
+    return np.array(starts, np.intp), position
 
 
 def _order_behind(data: bytes, layout: Layout, alignment_of: int) -> int | None:
@@ -154,7 +158,7 @@ def _order_behind(data: bytes, layout: Layout, alignment_of: int) -> int | None:
     return None
 
 
-def name_order(data: bytes, layout: Layout, position: int, starts: list[int]) -> npt.NDArray[np.intp]:
+def name_order(data: bytes, layout: Layout, position: int, starts: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Return the entries by name, from pairs of stream offset and index (`spec/03 §7.1`)."""
     lengths = np.frombuffer(data, np.uint8)[starts]
     named = int(np.count_nonzero(lengths))
@@ -162,7 +166,7 @@ def name_order(data: bytes, layout: Layout, position: int, starts: list[int]) ->
         raise NoTableError
     pairs = np.frombuffer(data, "<u4", 2 * named, position).reshape(-1, 2)
     entries = pairs[:, 1].astype(np.intp)
-    if np.any(entries >= layout.count) or np.any(np.array(starts)[entries] != pairs[:, 0] + layout.names):
+    if np.any(entries >= layout.count) or np.any(starts[entries] != pairs[:, 0] + layout.names):
         raise NoTableError
     if np.any(lengths[entries] == 0) or np.bincount(entries).max(initial=0) > 1:
         raise NoTableError

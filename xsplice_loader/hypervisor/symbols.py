@@ -144,6 +144,8 @@ class SymbolTable:
             order = self._order.tolist()
             for name in (name for name, count in Counter(self.names).items() if count > 1):
                 index[name] = addresses[self._bisected(name, order)]
+        if b"" not in index and self.addresses.all():
+            return index
         return {name: address for name, address in index.items() if name and address}
 
     def _bisected(self, name: bytes, order: list[int]) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xsplice_loader.livepatch.patching import (
     ENDBR64_SIZE,
@@ -39,11 +38,10 @@ SHOWN = 32
 """Bytes of the old function to show."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FunctionEntry:
+class FunctionEntry(NamedTuple):
     """One entry, its old address resolved."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # an entry's number; nobody looks for values in it
     name: bytes | None
     """None: a NULL pointer, or memory whose contents are not known."""
     new_addr: int
@@ -67,6 +65,8 @@ class FunctionTable:
         self.findings = findings
         self.release = findings.release
         self.new_addresses: set[int] = set()
+        self._offsets: dict[int, int] = {}
+        """How many bytes of an old function stay before its jump, by its address."""
 
     def read(self, table: bytearray, refused: Sequence[int]) -> tuple[FunctionEntry, ...]:
         """Test every entry, writing resolved old addresses back into `table`, and return the entries.
@@ -156,7 +156,7 @@ class FunctionTable:
                 hint="known names like it: " + ", ".join(near) if near else None,
             )
             return None
-        return replace(entry, old_addr=address)
+        return entry._replace(old_addr=address)
 
     def _verify(self, entry: FunctionEntry) -> bool:
         """Test the sizes; with ENDBR64 in play that takes a look at the old bytes (`spec/01 §14.2`).
@@ -186,7 +186,8 @@ class FunctionTable:
                     rules.WILD_OLD_ADDRESS, entry, f"has its old address in unmapped memory, at {entry.old_addr:#018x}"
                 )
                 return False
-            needed += patch_offset(old, self.release)
+            offset = self._offsets[entry.old_addr] = patch_offset(old, self.release)
+            needed += offset
         if entry.old_size < needed:
             behind = " behind its ENDBR64" if needed > JUMP_SIZE else ""
             self._add(
@@ -198,7 +199,7 @@ class FunctionTable:
 
     def _check_distance(self, entry: FunctionEntry) -> None:
         if not entry.new_addr:
-            offset = patch_offset(self.memory.read_available(entry.old_addr, ENDBR64_SIZE), self.release)
+            offset = self._offset_at(entry.old_addr)
             if entry.new_size < offset or (offset and entry.new_size == offset):
                 self._add(
                     observations.SHORT_NOP_ON_ENDBR64,
@@ -222,7 +223,7 @@ class FunctionTable:
                 overrun=overrun(distance, *INT32),
             )
             return
-        offset = patch_offset(self.memory.read_available(entry.old_addr, ENDBR64_SIZE), self.release)
+        offset = self._offset_at(entry.old_addr)
         wrapped = wrapped_jump(entry.old_addr, entry.new_addr, offset)
         if wrapped is not None:
             self._add(
@@ -232,6 +233,12 @@ class FunctionTable:
                 symbol=entry.shown,
                 **wrapped,
             )
+
+    def _offset_at(self, old_addr: int) -> int:
+        if old_addr not in self._offsets:
+            start = self.memory.read_available(old_addr, ENDBR64_SIZE)
+            self._offsets[old_addr] = patch_offset(start, self.release)
+        return self._offsets[old_addr]
 
     def _add(self, rule: Rule, entry: FunctionEntry, message: str, **details: Any) -> None:
         self.findings.add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -30,6 +31,17 @@ class PayloadSymbol(NamedTuple):
     """Later payloads may link to it; the others replace a function of Xen's."""
 
 
+class _Kept(NamedTuple):
+    """The symbols of a payload that Xen keeps, wherever it stands."""
+
+    indices: np.ndarray
+    names: list[bytes]
+    sizes: list[int]
+
+
+_kept: WeakKeyDictionary[ObjectFile, _Kept] = WeakKeyDictionary()
+
+
 def build_symbol_table(
     payload: ObjectFile,
     symbols: ResolvedSymbols,
@@ -42,25 +54,11 @@ def build_symbol_table(
     `new_addresses` are those of the new functions: symbols there override and may repeat a name. None: they are not
     known, and names are not tested.
     """
-    table = payload.symbols.table
-    section_index = table["section"]
-    defined = (section_index != elf.SHN_UNDEF) & (section_index < payload.header.section_count)
-    allocated = np.array([False, *(section.is_allocated for section in payload.sections)])
-    merged = np.array([False, *(bool(section.flags & elf.SHF_MERGE) for section in payload.sections)])
-    inside = np.where(defined, section_index, 0)
-    kept = np.flatnonzero(allocated[inside] & defined)
-    kept = kept[kept > 0]
+    kept = _kept.get(payload)
+    if kept is None:
+        kept = _kept[payload] = _symbols_to_keep(payload)
     out = []
-    for name, value, size, in_merged in zip(
-        payload.symbols.names(kept),
-        symbols.values[kept].tolist(),
-        table["size"][kept].tolist(),
-        merged[inside[kept]].tolist(),
-        strict=True,
-    ):
-        if not name or (in_merged and name.startswith(b".L")):
-            continue
-        name_kept = name[:NAME_LENGTH]
+    for name_kept, size, value in zip(kept.names, kept.sizes, symbols.values[kept.indices].tolist(), strict=True):
         is_new = new_addresses is not None and value not in new_addresses
         if is_new and is_known(name_kept):
             findings.add(
@@ -71,5 +69,30 @@ def build_symbol_table(
                 hint="rename it, or make it a .L label, which does not enter the symbol table",
             )
             continue
-        out.append(PayloadSymbol(name_kept, value, size & 0xFFFF_FFFF, is_new))
+        out.append(PayloadSymbol(name_kept, value, size, is_new))
     return tuple(out)
+
+
+def _symbols_to_keep(payload: ObjectFile) -> _Kept:
+    table = payload.symbols.table
+    section_index = table["section"]
+    defined = (section_index != elf.SHN_UNDEF) & (section_index < payload.header.section_count)
+    allocated = np.array([False, *(section.is_allocated for section in payload.sections)])
+    merged = np.array([False, *(bool(section.flags & elf.SHF_MERGE) for section in payload.sections)])
+    inside = np.where(defined, section_index, 0)
+    candidates = np.flatnonzero(allocated[inside] & defined)
+    candidates = candidates[candidates > 0]
+    rows = [
+        (index, name[:NAME_LENGTH], size & 0xFFFF_FFFF)
+        for index, name, size, in_merged in zip(
+            candidates.tolist(),
+            payload.symbols.names(candidates),
+            table["size"][candidates].tolist(),
+            merged[inside[candidates]].tolist(),
+            strict=True,
+        )
+        if name and not (in_merged and name.startswith(b".L"))
+    ]
+    return _Kept(
+        np.array([index for index, _, _ in rows], np.intp), [name for _, name, _ in rows], [size for *_, size in rows]
+    )

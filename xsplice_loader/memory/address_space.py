@@ -184,6 +184,9 @@ class AddressSpace:
         Raises:
             MemoryFault: some byte is not mapped.
         """
+        mapping = self._mapping_of(address, size)
+        if mapping is not None or self._is_in_image(address, size):
+            return self._read_part(mapping, address, size)
         parts = [self._read_part(*part) for part in self._parts_of(address, size, "a read")]
         known = [part for part in parts if part is not None]
         return b"".join(known) if len(known) == len(parts) else None
@@ -312,8 +315,9 @@ class AddressSpace:
     def _is_in_image(self, address: int, size: int) -> bool:
         """Tell whether all of the bytes are in mapped pages of the image."""
         end = address + size
-        if any(run.start <= address and end <= run.end for run in self._protections):
-            return end <= self._image.image_end
+        for run in self._protections:
+            if run.start <= address and end <= run.end:
+                return True
         mapped = sum(max(min(run.end, end) - max(run.start, address), 0) for run in self._protections)
         return mapped == size and self._image.image_start <= address and end <= self._image.image_end
 
@@ -346,6 +350,8 @@ class AddressSpace:
 
     def _mapping_of(self, address: int, size: int) -> Mapping | None:
         """Return the mapping that holds all of some bytes, of several the one that begins last."""
+        if not self._mappings or address < self._mappings[0].start:
+            return None
         index = bisect_right(self._mappings, address, key=_start_of) - 1
         while index >= 0:
             mapping = self._mappings[index]
@@ -359,7 +365,13 @@ class AddressSpace:
 
     def read_available(self, address: int, size: int) -> bytes:
         """Return up to `size` bytes at `address`, as many as are mapped and known."""
-        for length in range(size, 0, -1):
+        try:
+            contents = self.read(address, size)
+            if contents is not None or self.read(address, 1) is None:
+                return contents or b""
+        except MemoryFault:
+            pass
+        for length in range(size - 1, 0, -1):
             try:
                 contents = self.read(address, length)
             except MemoryFault:

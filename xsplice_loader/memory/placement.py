@@ -11,6 +11,7 @@ yields 0, and with sizes near 2^64.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 from xsplice_loader.memory.address_space import ADDRESS_MASK
 from xsplice_loader.releases import PAGE_SIZE, Release
@@ -78,8 +79,24 @@ def is_refused(section: Section) -> bool:
     return section.is_allocated and section.is_writable and section.is_executable
 
 
+_known: WeakKeyDictionary[ObjectFile, dict[bool, Layout]] = WeakKeyDictionary()
+"""Layouts in which nothing was found, by whether empty sections are ignored."""
+
+
 def lay_out(payload: ObjectFile, findings: Findings) -> Layout:
     """Give each section its region and its offset in it. Sections both writable and executable get none."""
+    known = _known.setdefault(payload, {})
+    ignores = findings.release.ignores_empty_sections
+    if ignores in known:
+        return known[ignores]
+    before = len(findings)
+    layout = _lay_out(payload, findings)
+    if len(findings) == before:
+        known[ignores] = layout
+    return layout
+
+
+def _lay_out(payload: ObjectFile, findings: Findings) -> Layout:
     places: dict[int, tuple[RegionName, int]] = {}
     sizes: dict[RegionName, int] = dict.fromkeys(ORDER, 0)
     writable = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 
 import numpy as np
 
 EHDR = Struct("<16sHHIQQQIHHHHHH")
 SHDR = Struct("<IIQQQQIIQQ")
+WORD = Struct("<I")
 EHDR_SIZE = EHDR.size
 SHDR_SIZE = SHDR.size
 SYM_SIZE = 24
@@ -42,6 +44,7 @@ SHN_ABS = 0xFFF1
 SHN_COMMON = 0xFFF2
 
 
+@lru_cache(maxsize=8)
 def symbol_dtype(entry_size: int) -> np.dtype[np.void]:
     """Return the dtype of `Elf64_Sym` in a table whose stride is `entry_size` (at least 24) bytes."""
     return np.dtype(
@@ -54,6 +57,7 @@ def symbol_dtype(entry_size: int) -> np.dtype[np.void]:
     )
 
 
+@lru_cache(maxsize=8)
 def rela_dtype(entry_size: int) -> np.dtype[np.void]:
     """Return the dtype of `Elf64_Rela` in a table whose stride is `entry_size` (at least 24) bytes."""
     return np.dtype(

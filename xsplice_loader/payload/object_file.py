@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -44,11 +45,10 @@ class Header(NamedTuple):
     name_table_index: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Section:
+class Section(NamedTuple):
     """One section header, with the section's name."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a section's number has no other name, and nobody looks for values in it
     name: bytes
     type: int
     flags: int
@@ -112,7 +112,8 @@ class SymbolEntries:
             yield strings[offset : end if end >= 0 else offset + MAX_NAME]
 
 
-class ObjectFile(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class ObjectFile:
     """An ET_REL file that passed all tests on its form."""
 
     data: bytes
@@ -133,10 +134,13 @@ class ObjectFile(NamedTuple):
             name = self.section(section).name
         return text_of(name)
 
+    @cached_property
+    def _by_name(self) -> dict[bytes, Section]:
+        return {section.name: section for section in reversed(self.sections)}
+
     def section_named(self, name: str) -> Section | None:
         """Return the first section of that name (`spec/01 §6`: later ones are never seen)."""
-        wanted = name.encode()
-        return next((section for section in self.sections if section.name == wanted), None)
+        return self._by_name.get(name.encode())
 
     def bytes_of(self, section: Section) -> bytes:
         """Return a section's bytes in the file; for NOBITS zeros, 2 MiB of them at most."""

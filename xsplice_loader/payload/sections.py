@@ -143,7 +143,7 @@ def name_sections(
     named, good = [], True
     for section in sections:
         at = header.section_table_offset + section.index * header.section_header_size
-        name, *fields = elf.SHDR.unpack_from(data, at)
+        (name,) = elf.WORD.unpack_from(data, at)
         if name >= len(strings):
             findings.add(
                 rules.SECTION_NAME_PAST_END,
@@ -153,7 +153,7 @@ def name_sections(
             )
             good = False
         else:
-            named.append(Section(section.index, string_at(strings, name), *fields))
+            named.append(Section(section.index, string_at(strings, name), *section[2:]))
     return tuple(named) if good else None
 
 

@@ -13,12 +13,14 @@ import numpy as np
 from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.payload import elf
 from xsplice_loader.relocation import engine
+from xsplice_loader.relocation.joint import apply as apply_jointly
+from xsplice_loader.relocation.joint import joint_of
 from xsplice_loader.relocation.types import type_name
 from xsplice_loader.results import RelocationTotals
 from xsplice_loader.rules import placing as rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from xsplice_loader.findings import Findings
     from xsplice_loader.memory.address_map import AddressMap
@@ -113,6 +115,9 @@ def relocate(
 
     Fields whose relocation is refused keep what the file has there.
     """
+    joint = joint_of(payload, findings.release, relocation_sections)
+    if joint is not None and apply_jointly(joint, placement, symbols, image):
+        return Relocated(_totals(joint.counts), {})
     has_raw_values = bool((symbols.unplaced & symbols.usable).any())
     counts: Counter[int] = Counter()
     finders: dict[int, InstructionFinder] = {}
@@ -131,8 +136,12 @@ def relocate(
 
             examiner = Examiner(payload, group, symbols, target, areas, findings, finders)
             counts.update(examiner.look_at(applied.faulty))
+    return Relocated(_totals(counts), refused)
+
+
+def _totals(counts: Mapping[int, int]) -> RelocationTotals:
     by_type = {type_name(number): count for number, count in sorted(counts.items()) if count}
-    return Relocated(RelocationTotals(sum(counts.values()), by_type), refused)
+    return RelocationTotals(sum(counts.values()), by_type)
 
 
 def _contents(target: Section, placement: Placement, image: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ absolute ones keep their value, the others get their section's address added.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -47,6 +48,37 @@ class Lookup(NamedTuple):
     """What to take for a symbol that is not found; None: refuse it."""
 
 
+class _Sorts(NamedTuple):
+    """A payload's symbols by what there is to do for them, wherever it stands."""
+
+    sections: np.ndarray
+    """Of each the section that it is defined in, 0 for none."""
+    defined: np.ndarray
+    """Which are defined in a section that Xen does not refuse."""
+    absolute: np.ndarray
+    undefined: np.ndarray
+    """The indices of those to look up."""
+    names: tuple[bytes, ...]
+    """Their names."""
+    strange: np.ndarray
+    """The indices of those whose section index is none."""
+
+
+_known: WeakKeyDictionary[ObjectFile, _Sorts] = WeakKeyDictionary()
+
+
+def _sorts_of(payload: ObjectFile) -> _Sorts:
+    index = payload.symbols.table["section"]
+    defined = (index != elf.SHN_UNDEF) & (index < payload.header.section_count)
+    sections = np.where(defined, index, 0)
+    refused = np.array([False, *map(is_refused, payload.sections)])
+    absolute = index == elf.SHN_ABS
+    undefined = np.flatnonzero(index[1:] == elf.SHN_UNDEF) + 1
+    strange = np.flatnonzero(~(defined | absolute)[1:] & (index[1:] != elf.SHN_UNDEF)) + 1
+    names = tuple(payload.symbols.names(undefined))
+    return _Sorts(sections, defined & ~refused[sections], absolute, undefined, names, strange)
+
+
 def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings: Findings) -> ResolvedSymbols:
     """Give every symbol its address. Symbols that Xen refuses become unusable."""
     symbols = payload.symbols
@@ -55,26 +87,32 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
 
     addresses = np.zeros(count, np.uint64)
     placed = np.zeros(count, bool)
-    for index, address in placement.addresses.items():
-        addresses[index] = address
-        placed[index] = True
-    refused = np.array([False, *map(is_refused, payload.sections)])
+    of_sections = list(placement.addresses)
+    addresses[of_sections] = np.fromiter(placement.addresses.values(), np.uint64, len(of_sections))
+    placed[of_sections] = True
 
-    values = symbols.table["value"].astype(np.uint64)
-    defined = (section_index != elf.SHN_UNDEF) & (section_index < count)
-    inside = np.where(defined, section_index, 0)
-    values += np.where(defined, addresses[inside], np.uint64(0))
-    usable = (defined & ~refused[inside]) | (section_index == elf.SHN_ABS)
-    unplaced = defined & ~placed[inside] & ~refused[inside]
+    sorts = _known.get(payload)
+    if sorts is None:
+        sorts = _known[payload] = _sorts_of(payload)
+    values = symbols.table["value"] + addresses[sorts.sections]
+    usable = sorts.defined | sorts.absolute
+    unplaced = sorts.defined & ~placed[sorts.sections]
     assumed = np.zeros(len(symbols), bool)
 
-    for index in (np.flatnonzero(~defined[1:] & (section_index[1:] != elf.SHN_ABS)) + 1).tolist():
+    undefined, names, strange = sorts.undefined, sorts.names, sorts.strange
+    addresses_found = [lookup.address_of(name) for name in names]
+    if None not in addresses_found and not len(strange):
+        values[undefined] = np.array(addresses_found, np.uint64)
+        usable[undefined] = True
+        return _resolved(values, usable, unplaced, assumed, findings)
+    known = dict(zip(undefined.tolist(), addresses_found, strict=True))
+    for index in np.union1d(undefined, strange).tolist():
         name = symbols.name(index)
         where = int(section_index[index])
         if where != elf.SHN_UNDEF:
             _refuse_index(name, index, where, count, findings)
             continue
-        found = lookup.address_of(name)
+        found = known[index]
         if found is None:
             if lookup.assumed_address is None or not name:
                 _refuse_unknown(name, index, lookup, findings)
@@ -90,6 +128,12 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
         values[index] = found
         usable[index] = True
 
+    return _resolved(values, usable, unplaced, assumed, findings)
+
+
+def _resolved(
+    values: np.ndarray, usable: np.ndarray, unplaced: np.ndarray, assumed: np.ndarray, findings: Findings
+) -> ResolvedSymbols:
     if findings.release.refuses_ignored_symbols:
         usable &= ~unplaced
     usable[0] = False

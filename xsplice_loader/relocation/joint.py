@@ -1,0 +1,150 @@
+"""All relocations of a payload in one pass, where there is nothing to refuse.
+
+Most payloads have a dozen small sections of relocations, and column arithmetic on twenty rows costs as much as on
+thousands. Whatever does not depend on addresses (which rows there are, their types, whether their fields lie inside and
+apart) is found out once for a payload; what is left for each host is one gather, one sum and one scatter for fields of
+either width. As soon as anything is not in order, nothing is written and the sections are gone through one by one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from xsplice_loader.findings import Findings
+from xsplice_loader.relocation.engine import BLOCK
+from xsplice_loader.relocation.types import R_X86_64_64, R_X86_64_NONE, R_X86_64_PC32, R_X86_64_PLT32
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from xsplice_loader.memory.placement import Placement
+    from xsplice_loader.payload import ObjectFile
+    from xsplice_loader.releases import Release
+    from xsplice_loader.relocation.relocating import RelocationSection
+    from xsplice_loader.relocation.resolution import ResolvedSymbols
+
+
+class Fields(NamedTuple):
+    """Rows whose fields are of one width; a column of each."""
+
+    symbol: np.ndarray
+    target: np.ndarray
+    """The index of the section that the field is in."""
+    offset: np.ndarray
+    added: np.ndarray
+    """What is added to S before P's section counts: A, for relative fields less the offset, modulo 2^64."""
+
+
+class Joint(NamedTuple):
+    """What there is to do for one payload, wherever it stands."""
+
+    relative: Fields
+    absolute: Fields
+    counts: dict[int, int]
+    """Rows per type number."""
+    symbols: np.ndarray
+    """The symbol of each row."""
+    targets: tuple[int, ...]
+    """The sections that fields are in."""
+
+
+_TYPES = (R_X86_64_NONE, R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32)
+_known: WeakKeyDictionary[ObjectFile, Joint | None] = WeakKeyDictionary()
+
+
+def joint_of(
+    payload: ObjectFile,
+    release: Release,
+    sections: Callable[[ObjectFile, Findings], Iterable[RelocationSection]],
+) -> Joint | None:
+    """Return a payload's relocations as one, or None where they are too many or not all in order.
+
+    `sections` yields its relocation sections; what it finds wrong is found again by who goes through them one by one.
+    """
+    if payload not in _known:
+        findings = Findings(release)
+        groups = list(sections(payload, findings))
+        _known[payload] = None if len(findings) else _joined(payload, groups)
+    return _known[payload]
+
+
+def _joined(payload: ObjectFile, groups: list[RelocationSection]) -> Joint | None:
+    count = sum(len(group.entries) for group in groups)
+    # A long section fills a block by itself.
+    if len(groups) < 2 or count > BLOCK:
+        return None
+    # Such a section lands on others, and then it matters who writes last (`spec/02 §3`).
+    if any(section.alignment == 0 for section in payload.sections if section.is_allocated):
+        return None
+    lengths = [len(group.entries) for group in groups]
+    target = np.repeat(np.array([group.target.index for group in groups], np.int64), lengths)
+    size = np.repeat(np.array([group.target.size for group in groups], np.uint64), lengths)
+    offset, kind, symbol, addend = (
+        np.concatenate([group.entries[column] for group in groups]) for column in ("offset", "type", "symbol", "addend")
+    )
+    relative = (kind == R_X86_64_PC32) | (kind == R_X86_64_PLT32)
+    absolute = kind == R_X86_64_64
+    width = np.where(relative, 4, np.where(absolute, 8, 0)).astype(np.uint64)
+    in_order = (
+        (relative | absolute | (kind == R_X86_64_NONE)).all()
+        and (symbol > 0).all()
+        and (symbol < len(payload.symbols)).all()
+        and (offset < size).all()
+        and (offset + width <= size).all()
+        and not _overlap(target, offset, width)
+    )
+    if not in_order:
+        return None
+    added = addend.view(np.uint64)
+    return Joint(
+        Fields(symbol[relative], target[relative], offset[relative], (added - offset)[relative]),
+        Fields(symbol[absolute], target[absolute], offset[absolute], added[absolute]),
+        {number: int(np.count_nonzero(kind == number)) for number in _TYPES},
+        symbol,
+        tuple({group.target.index for group in groups}),
+    )
+
+
+def _overlap(target: np.ndarray, offset: np.ndarray, width: np.ndarray) -> bool:
+    """Tell whether any two fields share a byte. Then the order of writing matters."""
+    same = target[1:] == target[:-1]
+    is_sorted = (~same | (offset[1:] > offset[:-1])).all()
+    if not is_sorted or np.count_nonzero(~same) + 1 != len(np.unique(target)):
+        order = np.lexsort((offset, target))
+        target, offset, width = target[order], offset[order], width[order]
+        same = target[1:] == target[:-1]
+    return bool((same & (offset[1:] - offset[:-1] < width[:-1])).any())
+
+
+def apply(joint: Joint, placement: Placement, symbols: ResolvedSymbols, image: np.ndarray) -> bool:
+    """Write every field, or none where some row cannot be applied; tell which."""
+    if not symbols.usable[joint.symbols].all() or symbols.unplaced[joint.symbols].any():
+        return False
+    starts = np.zeros(max(joint.targets, default=0) + 1, np.uint64)
+    for index in joint.targets:
+        address = placement.addresses.get(index)
+        if address is None:
+            return False
+        starts[index] = address
+    relative, absolute = joint.relative, joint.absolute
+    start = starts[relative.target]
+    value = symbols.values[relative.symbol] + relative.added
+    value -= start
+    whole = value.view(np.int64)
+    cut = whole.astype(np.int32)
+    if not (cut == whole).all():
+        return False
+    base = np.uint64(placement.base)
+    _fields(image, 4)[start + relative.offset - base] = cut.view(np.uint32)
+    if len(absolute.symbol):
+        places = starts[absolute.target] + absolute.offset - base
+        _fields(image, 8)[places] = symbols.values[absolute.symbol] + absolute.added
+    return True
+
+
+def _fields(image: np.ndarray, width: int) -> np.ndarray:
+    """Return the image as overlapping fields: element i is the field at offset i."""
+    return np.ndarray((max(len(image) - width + 1, 0),), f"<u{width}", image.data, strides=(1,))
