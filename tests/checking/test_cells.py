@@ -23,8 +23,11 @@ WIDE = "0xffff82cfa0000000-0xffff82d0e0000000"
 @pytest.mark.parametrize("release", RELEASES)
 def test_verdicts_are_those_of_the_real_hypervisor(release: str) -> None:
     records = {record.payload.name: record for record in single_uploads(release) if record.fields["died"] is None}
-    words = ("-x", HYPERVISORS[release], "--nops", "k8", *(record.payload for record in records.values()))
-    cells = {cell["payload"].rpartition("/")[2]: cell for cell in check_json(*words)["cells"]}
+    files = [record.payload for record in records.values()]
+    cells = {
+        cell["payload"].rpartition("/")[2]: cell
+        for cell in check_json("-x", HYPERVISORS[release], "--nops", "k8", *files)["cells"]
+    }
     assert set(cells) == set(records)
     for name, record in records.items():
         cell = cells[name]

@@ -71,7 +71,7 @@ def test_accept_sets_are_those_of_the_linker(case: tuple[str, Path, int, int], p
             script = tmp_path / "case.lds"
             script.write_text(SCRIPT.format(base=BASE, target=target))
             where = ["-T", str(script)]
-        words = [linker, *where, "-e", "_start", "-o", out, path]
+        words: list[str | Path] = [linker, *where, "-e", "_start", "-o", out, path]
         return subprocess.run(words, capture_output=True, text=True, check=False)
 
     base = BASE

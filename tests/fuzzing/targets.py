@@ -10,19 +10,35 @@ import gzip
 import os
 import struct
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from xsplice_loader import Host, Hypervisor, HypervisorFileError
+from xsplice_loader import Finding, Host, Hypervisor, HypervisorFileError
+from xsplice_loader.checking.baseline import BaselineError, read_baseline
+from xsplice_loader.checking.baseline import baseline as make_baseline
+from xsplice_loader.checking.cell import check, checked_hypervisor, host_for
+from xsplice_loader.checking.journal import Journal, JournalError
+from xsplice_loader.checking.judging import Judge, Judged
+from xsplice_loader.checking.matrix import Answer
+from xsplice_loader.checking.question import Question
+from xsplice_loader.cli.check import main as xsplice_check
+from xsplice_loader.cli.configuration import ConfigurationError, read_configuration
 from xsplice_loader.forge import forge
 from xsplice_loader.host.script import ScriptError, read_script, run_script
 from xsplice_loader.host.tool import LivepatchTool
 from xsplice_loader.hypervisor.elf import read_elf
-from xsplice_loader.payload import text_of
+from xsplice_loader.payload import PayloadFile, text_of
 from xsplice_loader.relocation.listing import list_relocations
+from xsplice_loader.report.check_document import check_json
+from xsplice_loader.report.check_text import check_lines
+from xsplice_loader.report.checked import Run
 from xsplice_loader.report.document import document, encode
 from xsplice_loader.report.elf_file import elf_file
+from xsplice_loader.report.github import github
+from xsplice_loader.report.junit import junit
+from xsplice_loader.report.sarif import sarif
 from xsplice_loader.report.text import load_report, plain
 
 if TYPE_CHECKING:
@@ -158,6 +174,59 @@ def _script_seeds() -> Iterator[bytes]:
     yield b"load 3\nload 4 --nodeps\nreplace 5\nunload 3\nupload x\nhelp\nxen-livepatch list\n--force list\n"
 
 
+def baseline(data: bytes) -> None:
+    """Read a baseline."""
+    with suppress(BaselineError):
+        read_baseline(data)
+
+
+def _baseline_seeds() -> Iterator[bytes]:
+    finding = Finding(rule="XSP089", severity="error", message="too far", section=".text", symbol="far")
+    yield make_baseline([("fix.livepatch", Judged(finding, "0123456789abcdef", is_known=False))])
+    yield make_baseline([])
+
+
+def journal(data: bytes) -> None:
+    """Go on from a journal, and report what it holds."""
+    with tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".journal") as file:
+        file.write(data)
+        file.flush()
+        try:
+            kept = Journal.resumed(file.name, "about", 2)
+        except JournalError:
+            return
+        with kept:
+            checked = Run.of(kept, Judge(), ("one",), ("first", "second"))
+            for report in (check_json, sarif, junit):
+                b"".join(report(checked))
+            "".join(check_lines(checked, verbosity=1, paint=plain)).encode()
+            "".join(github(checked)).encode()
+
+
+def _journal_seeds() -> Iterator[bytes]:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        path = os.path.join(folder, "journal")
+        with Journal.resumed(path, "about", 2) as kept:
+            for number, data in enumerate((samples()[0], b"no payload")):
+                cell, known = check(host_for(model(), Question()), "p", PayloadFile(data), Question(window=True))
+                kept.add(Answer(number, cell, known, checked_hypervisor(model(), None)))
+        yield Path(path).read_bytes()
+
+
+def configuration(data: bytes) -> None:
+    """Read a project's options."""
+    with tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".toml") as file:
+        file.write(data)
+        file.flush()
+        with suppress(ConfigurationError):
+            read_configuration(file.name, xsplice_check)
+
+
+def _configuration_seeds() -> Iterator[bytes]:
+    yield b'[tool.xsplice-check]\npayloads = ["a", "b"]\njobs = 2\nwindow = true\nseverity = {XSP089 = "note"}\n'
+    yield b'hypervisor = "xen-syms"\nfail-on = "warning"\n'
+
+
 @lru_cache(maxsize=1)
 def _model_file() -> bytes:
     from xsplice_loader.hypervisor.image import MODEL  # noqa: PLC0415 - the only use
@@ -172,4 +241,7 @@ TARGETS = {
     "efi": Target(hypervisor, _efi_seeds, 32 << 10),
     "symbol-list": Target(hypervisor, _list_seeds, 16 << 10),
     "script": Target(script, _script_seeds, 1 << 10),
+    "baseline": Target(baseline, _baseline_seeds, 4 << 10),
+    "journal": Target(journal, _journal_seeds, 8 << 10),
+    "configuration": Target(configuration, _configuration_seeds, 2 << 10),
 }
