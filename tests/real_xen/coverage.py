@@ -15,7 +15,7 @@ from real_xen.tally import stored
 from xsplice_loader import Host
 from xsplice_loader.emulation import run_hook
 from xsplice_loader.host.tool import LivepatchTool
-from xsplice_loader.rules import RULES
+from xsplice_loader.rules import RULES, checking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +64,10 @@ ONLY_WHERE: dict[str, Callable[[Release], bool]] = {
 """The releases that have a rule, where that takes more than a switch that is on."""
 
 
+OF_THE_CHECKER = frozenset(rule.id for rule in checking.ALL)
+"""Rules on what is asked beyond an upload, of which no hypervisor knows anything."""
+
+
 def report(release: str) -> tuple[list[str], int]:
     """Return the lines of the report on a release, and how many rules were not seen for no known reason."""
     seen = {**recorded(release), **{rule: f"{case} (this machine)" for rule, case in stored(release).items()}}
@@ -89,6 +93,8 @@ def report(release: str) -> tuple[list[str], int]:
 
 def has(release: Release, rule: Rule) -> bool:
     """Tell whether a release has a rule."""
+    if rule.id in OF_THE_CHECKER:
+        return False
     if rule.id in ONLY_WHERE:
         return ONLY_WHERE[rule.id](release)
     return rule.switch is None or bool(getattr(release, rule.switch))
