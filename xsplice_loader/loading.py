@@ -85,7 +85,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
         check_special_sections(payload, findings)
         check_patching_sections(payload, findings)
         return story.end()
-    placement = place(payload, layout, mapping.start)
+    placement = place(layout, mapping.start)
     image = mapping.contents
     story.placement = placement
     if not _copy_sections(payload, placement, image, findings):
@@ -205,7 +205,7 @@ def _lookup(host: HostState) -> Lookup:
 
     assumed = host.hypervisor.text_start if host.hypervisor.assumed else None
     # Most payloads are the first on their host, and name a hundred symbols.
-    return Lookup(host.address_of if host.payloads else host.hypervisor.symbols.address_of, names_like, assumed)
+    return Lookup(host.address_of if host.payloads else host.hypervisor.symbols.finder, names_like, assumed)
 
 
 def _known_name_test(host: HostState) -> Callable[[bytes], bool]:
