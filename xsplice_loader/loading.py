@@ -281,8 +281,8 @@ class _Allocation:
     def secure(self, placement: Placement) -> None:
         """Set the permissions of the three regions, the load's last step (`spec/02 §5`)."""
         for region in placement.regions:
-            if region.pages:
-                end = region.address + region.pages * PAGE_SIZE
+            if pages := region.pages:
+                end = region.address + pages * PAGE_SIZE
                 self.host.memory.modify_mappings(region.address, end, region.permissions)
 
     def release(self, mapping: Mapping) -> None:
