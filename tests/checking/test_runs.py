@@ -92,6 +92,7 @@ def test_chosen_rules_and_severities(samples: Path) -> None:
         ("--place", "0xffff82d060000000", "--any-placement"),
         ("--place", "0xffff82d060000000", "--stack"),
         ("--match-build-id",),
+        ("--jobs", "2", "-"),
         ("--release", "9.9.9x"),
         ("-v", "-q"),
         ("--config", "/nonexistent.toml"),

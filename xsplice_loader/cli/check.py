@@ -255,6 +255,8 @@ def _check_usage(settings: Settings) -> None:
         raise click.UsageError("--jobs and --dask exclude each other: the cluster has workers of its own")
     if settings.dask is not None and not isinstance(settings.vmap, str):
         raise click.UsageError("a callback of your own cannot be sent to other machines: --vmap NAME goes with --dask")
+    if "-" in (*settings.payloads, *settings.hypervisor) and (settings.jobs > 1 or settings.dask is not None):
+        raise click.UsageError("standard input can be read once only: - goes without --jobs and --dask")
     if settings.match_build_id and not settings.hypervisor:
         raise click.UsageError("--match-build-id chooses among the hypervisors of -x; without -x it is what happens")
     if settings.place is not None and settings.any_placement:
