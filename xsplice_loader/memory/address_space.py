@@ -386,6 +386,12 @@ class AddressSpace:
         Raises:
             MemoryFault: the string runs into unmapped memory.
         """
+        mapping = self._mapping_of(address, 1)
+        if mapping is not None:
+            offset = address - mapping.start
+            whole, nul, _ = mapping.contents[offset : offset + limit].tobytes().partition(b"\0")
+            if nul:
+                return whole
         out = bytearray()
         while len(out) < limit:
             step = min(PAGE_SIZE - (address + len(out)) % PAGE_SIZE, 64, limit - len(out))
