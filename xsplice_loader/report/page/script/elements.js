@@ -40,13 +40,25 @@ function segments(fieldset, group, names, chosen, choose) {
   }
 }
 
-/** Call `draw(width)` now and whenever the element's width changes. */
+/** Pixels of a length that a style gives in rem: letters grow with the screen, and pictures with them. */
+const rem = (count) => count * parseFloat(getComputedStyle(document.documentElement).fontSize);
+
+/** Have `draw(width)` make a picture of an element's width, in sixteenths of a rem; the same picture again when it changes. */
 function drawToFit(element, draw) {
-  let width = 0;
-  const redraw = () => { if (width) element.replaceChildren(draw(width)); };
+  let pixels = 0;
+  const redraw = () => {
+    if (!pixels) return;
+    const unit = rem(1 / 16), picture = draw(Math.floor(pixels / unit));
+    if (!(picture instanceof Node)) return;
+    const width = Number(picture.getAttribute("width")), height = Number(picture.getAttribute("height"));
+    picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    picture.setAttribute("width", String(width * unit));
+    picture.setAttribute("height", String(height * unit));
+    element.replaceChildren(picture);
+  };
   new ResizeObserver(([entry]) => {
     const now = Math.floor(entry.contentRect.width);
-    if (now && now !== width) { width = now; redraw(); }
+    if (now !== pixels) { pixels = now; redraw(); }
   }).observe(element);
   return redraw;
 }

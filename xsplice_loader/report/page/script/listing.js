@@ -1,6 +1,6 @@
 // The list of relocations. However long it is, only the rows in view exist as elements.
 
-const ROW = 46;
+const ROW_REM = 2.875;
 const SPARE = 6;
 
 class Listing {
@@ -9,6 +9,7 @@ class Listing {
     this.list = byId("list");
     this.rows = [];
     this.selected = 0;
+    this.height = rem(ROW_REM);
     this.space = h("div", { class: "list-space", role: "presentation" });
     this.list.append(this.space);
     this.list.addEventListener("scroll", () => requestAnimationFrame(() => this.draw()));
@@ -18,7 +19,11 @@ class Listing {
       if (option) this.select(Number(option.dataset.position));
     });
     for (const id of ["filter", "filter-type", "filter-overflow"]) byId(id).addEventListener("input", () => this.filter());
-    new ResizeObserver(() => this.draw()).observe(this.list);
+    new ResizeObserver(() => {
+      this.height = rem(ROW_REM);
+      this.stretch();
+      this.draw();
+    }).observe(this.list);
   }
 
   show(payload, base) {
@@ -56,13 +61,18 @@ class Listing {
     byId("list-count").textContent = this.rows.length === payload.count
       ? counted(payload.count, "relocation", "relocations")
       : `${this.rows.length.toLocaleString("en")} of ${counted(payload.count, "relocation", "relocations")}`;
-    this.space.style.height = `${this.rows.length * ROW}px`;
+    this.stretch();
     const kept = this.rows.indexOf(wanted);
     this.select(Math.max(kept, 0));
   }
 
+  stretch() {
+    this.space.style.height = `${this.rows.length * this.height}px`;
+    this.list.style.height = `${Math.max(this.rows.length, 1) * this.height + 2}px`;
+  }
+
   onKey(event) {
-    const page = Math.max(1, Math.floor(this.list.clientHeight / ROW) - 1);
+    const page = Math.max(1, Math.floor(this.list.clientHeight / this.height) - 1);
     const moves = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
     if (event.ctrlKey || event.altKey || event.metaKey || !(event.key in moves)) return;
     event.preventDefault();
@@ -71,17 +81,17 @@ class Listing {
 
   select(position) {
     this.selected = position;
-    const top = position * ROW, { scrollTop, clientHeight } = this.list;
+    const top = position * this.height, { scrollTop, clientHeight } = this.list;
     if (top < scrollTop) this.list.scrollTop = top;
-    else if (top + ROW > scrollTop + clientHeight) this.list.scrollTop = top + ROW - clientHeight;
+    else if (top + this.height > scrollTop + clientHeight) this.list.scrollTop = top + this.height - clientHeight;
     this.draw();
     if (this.rows.length) this.choose(this.rows[position]); else this.choose(null);
   }
 
   draw() {
     if (!this.payload) return;
-    const first = Math.max(0, Math.floor(this.list.scrollTop / ROW) - SPARE);
-    const past = Math.min(this.rows.length, Math.ceil((this.list.scrollTop + this.list.clientHeight) / ROW) + SPARE);
+    const first = Math.max(0, Math.floor(this.list.scrollTop / this.height) - SPARE);
+    const past = Math.min(this.rows.length, Math.ceil((this.list.scrollTop + this.list.clientHeight) / this.height) + SPARE);
     const options = [];
     for (let position = first; position < past; position += 1) options.push(this.option(position));
     // The chosen row exists even out of view: assistive technology is told of it by its id.
@@ -102,7 +112,7 @@ class Listing {
       h("span", { class: "option-symbol" }, payload.symbols.names[payload.symbol[row]] || "(no name)"),
       h("span", { class: overflows ? "tag bad" : "tag" }, overflows ? "does not fit" : type.name.replace("R_X86_64_", "")),
       h("span", { class: "option-place" }, `${group.section}:${row - group.first}  +0x${payload.offset[row].toString(16)}`));
-    option.style.top = `${position * ROW}px`;
+    option.style.top = `${position * this.height}px`;
     return option;
   }
 }

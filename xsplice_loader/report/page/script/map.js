@@ -53,6 +53,7 @@ class AddressMapView {
   }
 
   draw(width) {
+    if (this.marks === null) return null;
     const [scale, words] = this.scales[this.chosen];
     const { base, size, place, target, overflows } = this.marks;
     const x = (address) => 4 + Math.min(Math.max(scale.to(address), 0), 1) * (width - 8);
@@ -64,7 +65,7 @@ class AddressMapView {
       const from = x(low), to = Math.max(x(high), from + 2);
       parts.push(s("rect", { class: "band", x: from, y: top - 40, width: to - from, height: height + 54 }),
         s("path", { class: "band-edge", d: `M${from} ${top - 40}v${height + 54}M${to} ${top - 40}v${height + 54}` }));
-      parts.push(label(x(place), to - from > 150 ? top - 46 : top - 46, "reach of P, ±2 GiB", width, "band-text"));
+      parts.push(label(x(place), top - 46, "reach of P, ±2 GiB", width, "band-text"));
     }
     const labels = [];
     for (const area of this.areas) {

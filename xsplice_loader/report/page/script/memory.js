@@ -6,6 +6,7 @@ const KINDS = { bitmap: "the bitmap itself", guard: "guard, stays empty", payloa
 function showArena(arena) {
   const parts = [];
   if (arena.by_hand) parts.push(h("p", {}, "This payload’s address was given by hand, or by a callback: Xen’s own account was not asked."));
+  else if (!arena.has_bitmap) parts.push(h("p", {}, "This address was found in another way than Xen’s: no bitmap is kept."));
   const stretches = withGivenBack(arena);
   const used = [...new Set(stretches.map((stretch) => stretch.kind))];
   parts.push(
@@ -32,7 +33,7 @@ function withGivenBack(arena) {
 function stretchBox(stretch) {
   const cells = Math.min(stretch.pages, CELLS);
   return h("div", { class: "stretch" },
-    h("p", { class: "small" }, h("code", {}, hex(BigInt(stretch.start))), " ", h("b", {}, stretch.name || KINDS[stretch.kind]), ` ${counted(stretch.pages, "page", "pages")}`),
+    h("p", { class: "small" }, h("code", {}, hex(BigInt(stretch.start))), " ", h("b", {}, stretch.kind === "given-back" ? `${stretch.name}, given back` : stretch.name || KINDS[stretch.kind]), ` ${counted(stretch.pages, "page", "pages")}`),
     h("div", { class: "cells", "aria-hidden": "true" }, Array.from({ length: cells }, () => h("span", { class: `cell ${stretch.kind}` })),
       stretch.pages > cells && h("span", { class: "small" }, `… ${(stretch.pages - cells).toLocaleString("en")} more`)));
 }

@@ -1,7 +1,5 @@
 // Another base: the slider, the curve of overflows, the places to try.
 
-const SAMPLES = 240;
-
 class PlaceView {
   constructor(areas, move) {
     this.areas = areas;
@@ -29,15 +27,21 @@ class PlaceView {
     this.base = payload.base;
     this.showPlaces();
     this.showWindow(window);
+    this.chooseRange(this.window !== null && this.base >= this.window.low && this.base <= this.window.high ? "window" : "all");
     this.rescale();
     this.follow();
   }
 
+  chooseRange(name) {
+    this.range = name;
+    byId(`place-range-${name}`).checked = true;
+  }
+
   showPlaces() {
-    const places = [["as loaded", this.payload.base], ["first page for payloads", this.arena.start]];
+    const places = [["as loaded", this.payload.base], ["start of the payload range", this.arena.start]];
     const vmap = this.areas.find((area) => area.name === "vmap");
     if (vmap) places.push(["ordinary vmap area", vmap.start + PAGE]);
-    if (this.window) places.push(["lowest that fits", this.window.low], ["one page below", this.window.low - PAGE], ["highest that fits", this.window.high], ["one page above", this.window.high + PAGE]);
+    if (this.window) places.push(["lowest that fits", this.window.low], ["one page below that", this.window.low - PAGE], ["highest that fits", this.window.high], ["one page above that", this.window.high + PAGE]);
     byId("places").replaceChildren(...places.filter(([, at]) => this.isPossible(at)).map(([name, at]) => h("button", { type: "button", "data-base": hex(at), on: { click: () => this.go(at) } }, name)));
   }
 
@@ -119,7 +123,7 @@ class PlaceView {
   }
 
   draw(width) {
-    if (!this.payload) return "";
+    if (!this.payload) return null;
     const { scale } = this, height = 132, floor = 96, roof = 14, knob = 10;
     const x = (address) => knob + Math.min(Math.max(scale.to(address), 0), 1) * (width - 2 * knob);
     const visible = (start, end) => end > scale.low && start < scale.high;
@@ -129,8 +133,9 @@ class PlaceView {
     };
     if (this.window) band(this.window.low, this.window.high + PAGE, "window-band", roof, floor - roof);
     const most = Math.max(1, this.payload.sorted.length + this.payload.constantOverflows);
-    const points = Array.from({ length: SAMPLES + 1 }, (_, index) => {
-      const place = index / SAMPLES;
+    const samples = width - 2 * knob;
+    const points = Array.from({ length: samples + 1 }, (_, index) => {
+      const place = index / samples;
       return `${knob + place * (width - 2 * knob)} ${floor - (this.payload.overflowsAt(pageOf(wrap(scale.from(place)))) / most) * (floor - roof)}`;
     });
     parts.push(s("path", { class: "curve-fill", d: `M${knob} ${floor}L${points.join("L")}L${width - knob} ${floor}Z` }), s("path", { class: "curve-line", d: `M${points.join("L")}` }));
@@ -140,7 +145,7 @@ class PlaceView {
     if (this.window && visible(this.window.low, this.window.high)) parts.push(label((x(this.window.low) + x(this.window.high)) / 2, floor - 10, "all of it fits", width, "window-text"));
     if (visible(this.arena.start, this.arena.end)) parts.push(label((x(this.arena.start) + x(this.arena.end)) / 2, floor + 27, "Xen’s image, payload range", width, "tick"));
     parts.push(s("path", { class: "base-line", d: `M${x(this.base)} ${roof - 8}V${floor + 14}` }));
-    parts.push(s("text", { class: "tick", x: knob, y: roof - 2 }, `${most.toLocaleString("en")} at most`));
+    parts.push(s("text", { class: "tick", x: knob + 6, y: roof + 15 }, `${most.toLocaleString("en")} at most`));
     return s("svg", { width, height, role: "img", "aria-label": `How many relocations do not fit, over the base address: ${this.window ? `none from ${hex(this.window.low)} to ${hex(this.window.high)}` : "some at every base"}` }, parts);
   }
 }

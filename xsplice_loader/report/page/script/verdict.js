@@ -44,7 +44,7 @@ function showOpening(payload, hypervisor) {
 function reason(entry, deciding) {
   if (entry.verdict === "accepted") return ["Every check was passed. It is loaded, and can be applied."];
   if (deciding === undefined) return [entry.findings.length ? `${sentence(entry.findings[0].message)} ` : "The file could not be read."];
-  const parts = [deciding.message, ". "];
+  const parts = [sentence(deciding.message), " "];
   if (deciding.hint !== null && deciding.hint !== undefined) parts.push(sentence(deciding.hint), " ");
   return [...parts, ruleLink(deciding.rule)];
 }
@@ -67,7 +67,7 @@ function showSteps(payload, stages) {
     return h("li", { class: state, "data-stage": stage.name },
       h("span", { class: "step-mark", "aria-hidden": "true" }, { fired: "✕", also: "✕", beyond: "·", passed: "✓" }[state]),
       h("div", {},
-        h("h3", {}, title, " ", h("span", { class: "step-state" }, word)),
+        h("h3", {}, h("span", { class: "step-number" }, `${stage.number} `), title, " ", h("span", { class: "step-state" }, word)),
         h("p", {}, question),
         fired && h("p", { class: "step-check" }, firing(findings, entry.rule, trace)),
         !fired && found.error > 0 && h("p", { class: "small" }, counted(found.error, "error", "errors")),
