@@ -28,6 +28,9 @@ MOVES, USABLE, ABSOLUTE, UNPLACED, ASSUMED = (1 << bit for bit in range(5))
 """What is known of a symbol: it moves with the payload; a relocation may use it; it is absolute; its section was given
 no address; it is not known, and taken to lie in Xen."""
 
+SHOWN_NAME = 200
+"""Characters of a symbol's name: names may overlap in the file, and all of them together be much longer than it."""
+
 
 def placed_groups(trace: LoadTrace, release: Release) -> Iterator[RelocationSection]:
     """Yield the relocation sections whose target has an address, in Xen's order."""
@@ -114,12 +117,16 @@ def _symbols(used: np.ndarray, trace: LoadTrace) -> dict[str, Any]:
     )
     return {
         "names": [
-            trace.payload.symbol_name(number) if is_known else f"symbol {number}"
+            _short(trace.payload.symbol_name(number)) if is_known else f"symbol {number}"
             for number, is_known in zip(used.tolist(), inside.tolist(), strict=True)
         ],
         "values": column(np.where(inside, resolved.values[index], np.uint64(0)).astype(np.uint64)),
         "flags": column(np.asarray(flags, np.uint8).reshape(-1)),
     }
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= SHOWN_NAME else f"{name[:SHOWN_NAME]}…"
 
 
 def _stored(group: RelocationSection, trace: LoadTrace) -> np.ndarray:

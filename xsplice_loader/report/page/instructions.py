@@ -25,7 +25,7 @@ FUNCTIONS = 64
 
 
 def instructions(trace: LoadTrace, release: Release, refused: Collection[tuple[str | None, int | None]]) -> list[Any]:
-    """Return `[row, offset, bytes, text in the file, text with the symbol]` for the relocations that have an instruction.
+    """Return `[row, offset, bytes, text in the file, text with the symbol]` for relocations that have an instruction.
 
     `row` counts over all relocation sections, `offset` is the instruction's in its section, the bytes are the file's.
     """

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xsplice_loader.results import Finding, LoadResult
 
 SHOWN_FINDINGS = 20
+HEADS = ("rule", "severity", "what was found", "reach")
 ACCENT, BAD, LINE = "#3f7ae0", "#d64545", "#8888"
 WIDTH, MIDDLE, HALF, HEIGHT = 260, 130, 90, 18
 """Of a bar, in pixels; `HALF` of them stand for 2 GiB."""
@@ -59,15 +60,13 @@ def _table(findings: tuple[Finding, ...]) -> str:
     rows = "".join(map(_row, findings[:SHOWN_FINDINGS]))
     left = len(findings) - SHOWN_FINDINGS
     more = f'<p style="margin:0">… and {left} more</p>' if left > 0 else ""
-    heads = "".join(
-        f'<th scope="col" style="text-align:left">{head}</th>' for head in ("rule", "severity", "what was found", "reach")
-    )
+    heads = "".join(f'<th scope="col" style="text-align:left">{head}</th>' for head in HEADS)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{more}"
 
 
 def _row(finding: Finding) -> str:
     colour = f' style="color:{BAD}"' if finding.severity == "error" else ""
-    hint = f"<br><small>{_text(finding.hint)}</small>" if finding.hint is not None else ""
+    hint = f"<br/><small>{_text(finding.hint)}</small>" if finding.hint is not None else ""
     bar = reach_svg(finding.value) if finding.value is not None and finding.range is not None else ""
     return (
         f"<tr><td><code>{finding.rule}</code></td><td{colour}>{finding.severity}</td>"

@@ -13,6 +13,7 @@ from xsplice_loader.report.escaping import path_text
 from xsplice_loader.report.page.columns import relocation_columns
 from xsplice_loader.report.page.instructions import functions_code, instructions
 from xsplice_loader.rules import RULES
+from xsplice_loader.rules.placing import OVERFLOW
 from xsplice_loader.rules.rule import Stage
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def story(host: Host, results: Sequence[LoadResult], steps: Sequence[Step]) -> d
         [],
         with_windows=True,
     )
-    findings = [finding for part in (*results, *steps) for finding in part.findings]
+    broken = {finding.rule for result in results for finding in result.findings}
+    broken |= {finding.rule for step in steps for finding in step.findings}
+    broken |= {step.crash for step in steps if step.crash is not None}
     return {
         "load": told,
         "reach": [str(end) for end in INT32],
@@ -47,7 +50,7 @@ def story(host: Host, results: Sequence[LoadResult], steps: Sequence[Step]) -> d
         "areas": _areas(host.hypervisor),
         "arena": _arena(host, results),
         "stages": [_stage(number, name) for number, name in enumerate(get_args(Stage))],
-        "rules": {rule: _rule(rule) for rule in sorted({finding.rule for finding in findings})},
+        "rules": {rule: _rule(rule) for rule in sorted(broken)},
         "traces": [_trace(result, host) for result in results],
     }
 
@@ -110,7 +113,6 @@ def _trace(result: LoadResult, host: Host) -> dict[str, Any]:
     """Return what is known of one upload beyond its result."""
     counted = {
         "findings": len(result.findings),
-        "overflows": sum(finding.rule == "XSP089" for finding in result.findings),
         "stages": _by_stage(result.findings),
         "decided_by": next(_deciding(result.findings), None),
     }
@@ -118,7 +120,7 @@ def _trace(result: LoadResult, host: Host) -> dict[str, Any]:
     if trace is None:
         return counted
     release = host.state.release
-    refused = {(finding.section, finding.index) for finding in result.findings if finding.rule == "XSP089"}
+    refused = {(finding.section, finding.index) for finding in result.findings if finding.rule == OVERFLOW.id}
     return counted | {
         "base": address(trace.placement.base),
         "pages": trace.placement.pages,
@@ -143,4 +145,3 @@ def _by_stage(findings: Sequence[Finding]) -> dict[str, dict[str, int]]:
         of_stage = counts.setdefault(finding.stage or "", {"error": 0, "warning": 0, "note": 0})
         of_stage[finding.severity] += 1
     return counts
-

@@ -18,6 +18,12 @@ function fill(element, attributes, children) {
   return element;
 }
 
+/** Give an element other children; every text of the page comes in here or by `fill`. */
+function put(element, ...children) {
+  element.replaceChildren();
+  return fill(element, {}, children);
+}
+
 /** An HTML element. */
 const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 /** An SVG element. */
@@ -54,7 +60,7 @@ function drawToFit(element, draw) {
     picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
     picture.setAttribute("width", String(width * unit));
     picture.setAttribute("height", String(height * unit));
-    element.replaceChildren(picture);
+    put(element, picture);
   };
   new ResizeObserver(([entry]) => {
     const now = Math.floor(entry.contentRect.width);

@@ -18,7 +18,8 @@ class Listing {
       const option = event.target.closest("[role=option]");
       if (option) this.select(Number(option.dataset.position));
     });
-    for (const id of ["filter", "filter-type", "filter-overflow"]) byId(id).addEventListener("input", () => this.filter());
+    byId("filter").addEventListener("input", () => this.filter());
+    for (const id of ["filter-type", "filter-overflow"]) byId(id).addEventListener("change", () => this.filter());
     new ResizeObserver(() => {
       this.height = rem(ROW_REM);
       this.stretch();
@@ -31,7 +32,7 @@ class Listing {
     this.base = base;
     this.names = payload.symbols.names.map((name) => name.toLowerCase());
     const types = Object.entries(payload.types);
-    byId("filter-type").replaceChildren(h("option", { value: "" }, "all"), ...types.map(([number, type]) => h("option", { value: number }, type.name)));
+    put(byId("filter-type"), h("option", { value: "" }, "all"), ...types.map(([number, type]) => h("option", { value: number }, type.name)));
     byId("filter").value = "";
     byId("filter-overflow").checked = false;
     this.filter(payload.firstOfInterest());
@@ -96,8 +97,8 @@ class Listing {
     for (let position = first; position < past; position += 1) options.push(this.option(position));
     // The chosen row exists even out of view: assistive technology is told of it by its id.
     if (this.rows.length && (this.selected < first || this.selected >= past)) options.push(this.option(this.selected));
-    this.space.replaceChildren(...options);
-    if (this.rows.length) this.list.setAttribute("aria-activedescendant", "chosen"); else this.list.removeAttribute("aria-activedescendant");
+    put(this.space, ...options);
+    if (this.rows.length) this.list.setAttribute("aria-activedescendant", `option-${this.rows[this.selected]}`); else this.list.removeAttribute("aria-activedescendant");
   }
 
   option(position) {
@@ -105,7 +106,7 @@ class Listing {
     const type = payload.types[payload.type[row]], chosen = position === this.selected;
     const overflows = payload.overflows(row, this.base);
     const option = h("div", {
-      role: "option", class: "option", id: chosen ? "chosen" : null, "aria-selected": String(chosen),
+      role: "option", class: "option", id: `option-${row}`, "aria-selected": String(chosen),
       "aria-setsize": String(this.rows.length), "aria-posinset": String(position + 1),
       "data-position": String(position), "data-row": String(row),
     },

@@ -43,7 +43,7 @@ class AddressMapView {
 
   tabulate() {
     const { place } = this.marks;
-    byId("map-table").replaceChildren(table("Areas of Xen’s address space, from high to low", ["Area", "From", "To", "Size", "From P"],
+    put(byId("map-table"), table("Areas of Xen’s address space, from high to low", ["Area", "From", "To", "Size", "From P"],
       [...this.areas].reverse().map((area) => {
         const nearest = place < area.start ? area.start : place >= area.end ? area.end - 1n : place;
         const away = signed(nearest - place);

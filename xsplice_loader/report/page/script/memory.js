@@ -14,7 +14,7 @@ function showArena(arena) {
     h("div", { class: "pages" }, stretches.map(stretchBox)),
     h("ul", { class: "legend", "aria-hidden": "true" }, used.map((kind) => h("li", {}, h("span", { class: `cell ${kind}` }), KINDS[kind]))));
   if (arena.total > arena.stretches.length) parts.push(h("p", { class: "small" }, `… and ${counted(arena.total - arena.stretches.length, "stretch", "stretches")} more.`));
-  byId("arena-figure").replaceChildren(...parts);
+  put(byId("arena-figure"), ...parts);
 }
 
 /** Show where a refused payload had been: its pages are free again, which would leave nothing to see. */
@@ -42,10 +42,10 @@ function showJumps(payload, base) {
   const figure = byId("jumps-figure");
   const functions = payload.wasPlaced ? payload.functionsAt(base) : [];
   if (!functions.length) {
-    figure.replaceChildren(h("p", { class: "quiet-words" }, "This payload replaces no function, or was refused before its functions were looked at."));
+    put(figure, h("p", { class: "quiet-words" }, "This payload replaces no function, or was refused before its functions were looked at."));
     return;
   }
-  figure.replaceChildren(...functions.slice(0, 64).map((jump) => jumpFigure(jump, base !== payload.base)),
+  put(figure, ...functions.slice(0, 64).map((jump) => jumpFigure(jump, base !== payload.base)),
     functions.length > 64 ? h("p", { class: "small" }, `… and ${functions.length - 64} more functions.`) : "");
 }
 

@@ -16,7 +16,7 @@ class Page {
     byId("choice").hidden = payloads.length < 2;
     byId("payload-choice").append(...payloads.map((entry, number) => h("option", { value: String(number) }, `${number + 1}  ${entry.name}`)));
     byId("payload-choice").addEventListener("change", (event) => this.show(Number(event.target.value)));
-    byId("footer").textContent = `Xen ${hypervisor.release}, ${hypervisor.built_in ? "the built-in model" : hypervisor.file}. Everything on this page was computed by xsplice-loader; the numbers that follow the slider are computed here, by the same arithmetic.`;
+    put(byId("footer"), `Xen ${hypervisor.release}, ${hypervisor.built_in ? "the built-in model" : hypervisor.file}. Everything on this page was computed by xsplice-loader; the numbers that follow the slider are computed here, by the same arithmetic.`);
     showArena(this.arena);
     showTimeline(payloads, steps ?? [], (number) => {
       this.show(number);
@@ -61,7 +61,7 @@ class Page {
 
   showRow() {
     const one = this.row === null ? null : this.payload.at(this.row, this.base);
-    byId("detail").replaceChildren(...relocationDetail(one, this.areas));
+    put(byId("detail"), ...relocationDetail(one, this.areas));
     const counts = one !== null && one.value !== null;
     this.map.show({ base: this.base, size: this.payload.size, place: one?.P ?? this.base, target: counts ? one.S : null, overflows: one?.overflows ?? false });
   }
@@ -69,10 +69,10 @@ class Page {
   showBar() {
     const { payload } = this;
     const good = payload.entry.verdict === "accepted";
-    byId("bar-name").replaceChildren(h("b", {}, payload.entry.name), " ", h("span", { class: good ? "good" : "bad" }, VERDICTS[payload.entry.verdict] ?? "cannot be read"));
-    if (!payload.wasPlaced) { byId("bar-place").replaceChildren(); return; }
+    put(byId("bar-name"), h("b", {}, payload.entry.name), " ", h("span", { class: good ? "good" : "bad" }, VERDICTS[payload.entry.verdict] ?? "cannot be read"));
+    if (!payload.wasPlaced) { put(byId("bar-place")); return; }
     const elsewhere = this.base !== payload.base, count = payload.overflowsAt(this.base);
-    byId("bar-place").replaceChildren(h("code", {}, hex(this.base)), h("span", { class: count ? "tag bad" : "tag" }, counted(count, "overflow", "overflows")),
+    put(byId("bar-place"), h("code", {}, hex(this.base)), h("span", { class: count ? "tag bad" : "tag" }, counted(count, "overflow", "overflows")),
       elsewhere ? h("button", { type: "button", class: "quiet", on: { click: () => this.place.go(payload.base) } }, "back") : "");
   }
 }
@@ -83,9 +83,8 @@ function chooseTheme() {
     chosen = (chosen + 1) % THEMES.length;
     const [name, mark] = THEMES[chosen];
     if (chosen) document.documentElement.dataset.theme = name; else delete document.documentElement.dataset.theme;
-    byId("theme").firstChild.data = `${mark} `;
+    byId("theme-mark").textContent = mark;
     byId("theme-name").textContent = name;
-    byId("theme").setAttribute("aria-label", `Colours: ${chosen ? name : "as the system has them"}`);
   });
 }
 

@@ -42,7 +42,7 @@ class PlaceView {
     const vmap = this.areas.find((area) => area.name === "vmap");
     if (vmap) places.push(["ordinary vmap area", vmap.start + PAGE]);
     if (this.window) places.push(["lowest that fits", this.window.low], ["one page below that", this.window.low - PAGE], ["highest that fits", this.window.high], ["one page above that", this.window.high + PAGE]);
-    byId("places").replaceChildren(...places.filter(([, at]) => this.isPossible(at)).map(([name, at]) => h("button", { type: "button", "data-base": hex(at), on: { click: () => this.go(at) } }, name)));
+    put(byId("places"), ...places.filter(([, at]) => this.isPossible(at)).map(([name, at]) => h("button", { type: "button", "data-base": hex(at), on: { click: () => this.go(at) } }, name)));
   }
 
   showWindow(window) {
@@ -52,7 +52,7 @@ class PlaceView {
       : ["There is no base at which all of it fits."];
     const sides = { low: "Lower down, the first to fail is", high: "Higher up, the first to fail is", none: "What fits nowhere is" };
     const edges = (window?.tightest ?? []).slice(0, 4).flatMap((edge) => [` ${sides[edge.side]} ${edge.kind} ${edge.index} of `, h("code", {}, edge.section), " (", h("code", {}, edge.symbol), ")."]);
-    byId("window-words").replaceChildren(...[...words, ...edges].map((part) => (part instanceof Node ? part : shown(part))));
+    put(byId("window-words"), ...words, ...edges);
   }
 
   isPossible(base) {
@@ -102,7 +102,7 @@ class PlaceView {
     const told = `At ${hex(this.base)}: ${counted(count, "overflow", "overflows")}`;
     clearTimeout(this.telling);
     this.telling = setTimeout(() => { byId("count-live").textContent = told; }, 400);
-    byId("verdict-there").replaceChildren(...this.verdictThere(count, jumps));
+    put(byId("verdict-there"), ...this.verdictThere(count, jumps));
     byId("trampoline-words").textContent = this.jumpWords(jumps);
     this.redraw?.();
   }

@@ -10,7 +10,7 @@ function showTimeline(entries, steps, choose) {
     before = new Map(step.patched.map((patch) => [patch.address, patch.bytes]));
     return item;
   });
-  byId("timeline-list").replaceChildren(...(steps.some((step) => step.command.startsWith("upload")) ? [] : entries.map((entry, number) => uploadItem(entry, () => choose(number)))), ...ofSteps);
+  put(byId("timeline-list"), ...(steps.some((step) => step.command.startsWith("upload")) ? [] : entries.map((entry, number) => uploadItem(entry, () => choose(number)))), ...ofSteps);
 }
 
 function uploadItem(entry, choose) {

@@ -20,13 +20,13 @@ const VERDICTS = { accepted: "accepted", refused: "refused", crash: "would crash
 function showOpening(payload, hypervisor) {
   const { entry, trace } = payload;
   const verdict = VERDICTS[entry.verdict] ?? "cannot be read";
-  byId("verdict").replaceChildren(h("span", { class: "payload-name" }, entry.name), " ",
+  put(byId("verdict"), h("span", { class: "payload-name" }, entry.name), " ",
     h("span", { class: entry.verdict === "accepted" ? "good" : "bad" }, verdict));
   const deciding = entry.findings[trace.decided_by];
-  byId("verdict-reason").replaceChildren(...reason(entry, deciding));
+  put(byId("verdict-reason"), ...reason(entry, deciding));
   const log = byId("xen-log");
   log.hidden = entry.verdict === "accepted" || entry.verdict === null;
-  log.replaceChildren(h("p", { class: "small" }, entry.xen_message === null ? "Xen logs nothing." : "All that Xen says about it:"),
+  put(log, h("p", { class: "small" }, entry.xen_message === null ? "Xen logs nothing." : "All that Xen says about it:"),
     entry.xen_message === null ? null : h("pre", {}, h("code", {}, `livepatch: ${entry.name}: ${entry.xen_message}`)));
   const facts = [
     ["File", entry.file],
@@ -38,7 +38,7 @@ function showOpening(payload, hypervisor) {
     ["Build-id", entry.build_id && h("code", {}, entry.build_id)],
     ["Made for Xen", entry.xen_depends && h("code", {}, entry.xen_depends)],
   ];
-  byId("facts").replaceChildren(...facts.filter(([, fact]) => fact).map(([name, fact]) => h("div", {}, h("dt", {}, name), h("dd", {}, fact))));
+  put(byId("facts"), ...facts.filter(([, fact]) => fact).map(([name, fact]) => h("div", {}, h("dt", {}, name), h("dd", {}, fact))));
 }
 
 function reason(entry, deciding) {
@@ -56,7 +56,7 @@ function showSteps(payload, stages) {
   const { entry, trace } = payload;
   const decidedAt = stages.findIndex((stage) => stage.name === entry.stage);
   const refused = entry.verdict !== "accepted";
-  byId("step-list").replaceChildren(...stages.map((stage, number) => {
+  put(byId("step-list"), ...stages.map((stage, number) => {
     const found = trace.stages[stage.name] ?? { error: 0, warning: 0 };
     const [title, question] = STAGES[stage.name];
     const fired = refused && number === decidedAt;
@@ -84,13 +84,13 @@ function firing(findings, rule, trace) {
 function showFindings(payload, rules) {
   const { entry, trace } = payload;
   const left = trace.findings - entry.findings.length;
-  byId("finding-list").replaceChildren(
+  put(byId("finding-list"),
     entry.findings.length ? h("ol", { class: "findings" }, entry.findings.map((finding, number) => findingItem(finding, number === trace.decided_by)))
       : h("p", { class: "quiet-words" }, "Nothing. Every check was passed, and there is nothing to warn of."),
     left > 0 ? h("p", { class: "small" }, `… and ${left.toLocaleString("en")} more, which are not listed here.`) : "");
   const names = Object.keys(rules).sort();
   byId("rules").hidden = names.length === 0;
-  byId("rule-list").replaceChildren(...names.map((name) => h("article", { class: "rule", id: `rule-${name}`, tabindex: "-1" },
+  put(byId("rule-list"), ...names.map((name) => h("article", { class: "rule", id: `rule-${name}`, tabindex: "-1" },
     h("h3", {}, h("code", {}, name), " ", sentence(rules[name].title)),
     h("p", {}, rules[name].lesson),
     h("p", { class: "small" }, [rules[name].stage && `step: ${STAGES[rules[name].stage][0].toLowerCase()}`, rules[name].errno, `source: ${rules[name].source}`].filter(Boolean).join(" · ")))));
