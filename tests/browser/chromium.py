@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selenium import webdriver
@@ -67,9 +68,8 @@ class Browser(NamedTuple):
 
     def attribute(self, selector: str, name: str) -> str | None:
         """Return an attribute, at once: the list makes its rows anew whenever it is scrolled."""
-        value: str | None = self.run(
-            "return document.querySelector(arguments[0]).getAttribute(arguments[1])", selector, name
-        )
+        script = "return document.querySelector(arguments[0]).getAttribute(arguments[1])"
+        value: str | None = self.run(script, selector, name)
         return value
 
     def click(self, selector: str) -> None:
@@ -98,6 +98,24 @@ class Browser(NamedTuple):
             for message in messages
             if message["method"] == "Network.requestWillBeSent"
         ]
+
+
+class NoBrowserError(Exception):
+    """There is no chromium here."""
+
+
+def installed() -> tuple[str, str]:
+    """Return the paths of chromium and its driver.
+
+    Raises:
+        NoBrowserError: one of them is missing.
+    """
+    chromium, driver = (shutil.which(tool) for tool in ("chromium", "chromedriver"))
+    if chromium is None or driver is None:
+        raise NoBrowserError(
+            "chromium and chromedriver are not installed; on Debian: apt-get install chromium chromium-driver"
+        )
+    return chromium, driver
 
 
 def start(chromium: str, driver: str, profile: Path) -> Browser:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from known_hypervisors import missing
 
-from browser.chromium import Browser, start
+from browser.chromium import Browser, NoBrowserError, installed, start
 from xsplice_loader.report.page.page import page_html
 
 if TYPE_CHECKING:
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def running_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    found = [shutil.which(tool) for tool in ("chromium", "chromedriver")]
-    if None in found:
-        missing("chromium and chromedriver are not installed; on Debian: apt-get install chromium chromium-driver")
-    chromium, driver = (str(path) for path in found)
+    try:
+        chromium, driver = installed()
+    except NoBrowserError as error:
+        missing(str(error))
     browser = start(chromium, driver, tmp_path_factory.mktemp("profile"))
     yield browser
     browser.driver.quit()
