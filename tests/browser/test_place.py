@@ -158,6 +158,11 @@ def test_buttons_lead_to_the_edges(browser: Browser, write: Write) -> None:
     host = Host(case.hypervisor)
     result = host.upload("hello", case.data)
     browser.open(write(host, [result]))
+    rows = browser.run(
+        "return [...document.querySelectorAll('#compared tbody tr')]"
+        ".map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    compared = {name: (base, number, "take" in verdict) for name, base, _, number, verdict in rows}
     verdicts = {}
     for button in browser.all("#places button"):
         button.click()
@@ -165,6 +170,7 @@ def test_buttons_lead_to_the_edges(browser: Browser, write: Write) -> None:
         fits = "Here it fits" in browser.text("[data-testid=verdict-there]")
         verdicts[button.text] = fits
         assert fits is Host(case.hypervisor, place=base).upload("hello", case.data).accepted
+        assert compared[button.text] == (f"{base:#018x}", str(loaded_at(case, base).relocations), fits)
     assert verdicts["lowest that fits"]
     assert not verdicts["one page below that"]
     assert not verdicts["ordinary vmap area"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xsplice_loader.host import Host
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.memory.arena_map import Stretch
+    from xsplice_loader.releases import Release
     from xsplice_loader.results import Finding, LoadResult, Step
 
 SHOWN_FINDINGS = 200
@@ -49,7 +50,7 @@ def story(host: Host, results: Sequence[LoadResult], steps: Sequence[Step]) -> d
         "page_size": PAGE_SIZE,
         "areas": _areas(host.hypervisor),
         "arena": _arena(host, results),
-        "stages": [_stage(number, name) for number, name in enumerate(get_args(Stage))],
+        "stages": stages_of(host.state.release),
         "rules": {rule: _rule(rule) for rule in sorted(broken)},
         "traces": [_trace(result, host) for result in results],
     }
@@ -61,8 +62,14 @@ def _areas(hypervisor: Hypervisor) -> list[dict[str, str]]:
     ]
 
 
-def _stage(number: int, name: str) -> dict[str, Any]:
-    return {"name": name, "number": number + 1, "rules": sum(rule.stage == name for rule in RULES.values())}
+def stages_of(release: Release) -> list[str]:
+    """Return the steps of a load in a release's order; releases differ in when they compare build-ids, if at all."""
+    stages: list[str] = list(get_args(Stage))
+    if release.xen_build_id_check != "early":
+        stages.remove("build-id")
+    if release.xen_build_id_check == "late":
+        stages.insert(stages.index("prepare") + 1, "build-id")
+    return stages
 
 
 def _rule(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ const SVG = "http://www.w3.org/2000/svg";
 // Control characters, marks that turn the writing direction, line separators, characters without a meaning.
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
 
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + ".";
 const byId = (id) => document.getElementById(id);
 const shown = (text) => String(text).replace(INVISIBLE, (mark) => `\\u{${mark.codePointAt(0).toString(16)}}`);
 
@@ -28,6 +29,9 @@ function put(element, ...children) {
 const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 /** An SVG element. */
 const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+
+/** Lines as they stood on a terminal. */
+const lines = (texts) => h("pre", {}, h("code", {}, texts.flatMap((text, number) => (number ? [h("br"), text] : [text]))));
 
 function table(caption, heads, rows) {
   return h("div", { class: "table-frame", tabindex: "0", role: "region", "aria-label": caption },

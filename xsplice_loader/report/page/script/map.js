@@ -81,9 +81,9 @@ class AddressMapView {
     const axis = bottom + 16;
     parts.push(s("path", { class: "axis", d: `M4 ${axis}H${width - 4}` }));
     placeTicks(parts, scale.ticks(Math.max(2, Math.floor(width / 190))), x, axis, width);
-    parts.push(s("text", { class: "axis-words", x: width / 2, y: axis + 40, "text-anchor": "middle" }, words));
+    put(byId("map-words"), sentence(words));
     const told = `Address map, ${words}. The payload stands at ${hex(base)}` + (target === null ? "." : `; its place P is ${overflows ? "out of" : "within"} reach of the target S at ${hex(target)}.`);
-    return s("svg", { width, height: axis + 50, role: "img", "aria-label": told }, parts);
+    return s("svg", { width, height: axis + 26, role: "img", "aria-label": told }, parts);
   }
 }
 

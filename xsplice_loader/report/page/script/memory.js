@@ -63,8 +63,8 @@ function jumpFigure(jump, isElsewhere) {
     jump.newAddr ? h("p", {}, h("code", {}, "e9"), ` and ${signedHex(jump.displacement)}: from the end of the jump at `, h("code", {}, hex(jump.oldAddr + BigInt(jump.patch_offset) + 5n)),
       ` it is ${sizeText(jump.displacement)} ${jump.displacement < 0n ? "down" : "up"}.`) : null,
     jump.patch_offset ? h("p", {}, "The first four bytes are ENDBR64. They stay, and the jump stands behind them.") : null,
-    jump.code.length ? h("details", {}, h("summary", {}, "What it overwrites"), h("pre", {}, h("code", {}, jump.code.map(([offset, length, text]) =>
-      `${offset < size && offset + length > jump.patch_offset ? "×" : " "} +${String(offset).padEnd(3)} ${text}`).join("\n")))) : null);
+    jump.code.length ? h("details", {}, h("summary", {}, "What it overwrites"), lines(jump.code.map(([offset, length, text]) =>
+      `${offset < size && offset + length > jump.patch_offset ? "×" : " "} +${String(offset).padEnd(3)} ${text}`))) : null);
 }
 
 function withJump(before, jump) {

@@ -38,11 +38,18 @@ class PlaceView {
   }
 
   showPlaces() {
+    const xen = this.areas.find((area) => area.name === "xen") ?? this.areas[0];
     const places = [["as loaded", this.payload.base], ["start of the payload range", this.arena.start]];
     const vmap = this.areas.find((area) => area.name === "vmap");
     if (vmap) places.push(["ordinary vmap area", vmap.start + PAGE]);
     if (this.window) places.push(["lowest that fits", this.window.low], ["one page below that", this.window.low - PAGE], ["highest that fits", this.window.high], ["one page above that", this.window.high + PAGE]);
-    put(byId("places"), ...places.filter(([, at]) => this.isPossible(at)).map(([name, at]) => h("button", { type: "button", "data-base": hex(at), on: { click: () => this.go(at) } }, name)));
+    const possible = places.filter(([, at]) => this.isPossible(at));
+    put(byId("compared"), table("The same payload in different places", ["Place", "Base", "From Xen’s code", "Do not fit", "Xen would"], possible.map(([name, at]) => {
+      const count = this.payload.overflowsAt(at), away = signed(at - xen.start), refuses = count + this.payload.jumpsAt(at).refused > 0;
+      return h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, h("code", {}, hex(at))), h("td", {}, `${sizeText(away)} ${away < 0n ? "down" : "up"}`),
+        h("td", { class: "number" }, count.toLocaleString("en")), h("td", { class: refuses ? "bad" : "good" }, refuses ? "refuse it" : "take it"));
+    })));
+    put(byId("places"), ...possible.map(([name, at]) => h("button", { type: "button", "data-base": hex(at), on: { click: () => this.go(at) } }, name)));
   }
 
   showWindow(window) {
@@ -145,7 +152,7 @@ class PlaceView {
     if (this.window && visible(this.window.low, this.window.high)) parts.push(label((x(this.window.low) + x(this.window.high)) / 2, floor - 10, "all of it fits", width, "window-text"));
     if (visible(this.arena.start, this.arena.end)) parts.push(label((x(this.arena.start) + x(this.arena.end)) / 2, floor + 27, "Xen’s image, payload range", width, "tick"));
     parts.push(s("path", { class: "base-line", d: `M${x(this.base)} ${roof - 8}V${floor + 14}` }));
-    parts.push(s("text", { class: "tick", x: knob + 6, y: roof + 15 }, `${most.toLocaleString("en")} at most`));
+    parts.push(s("text", { class: "tick", x: width - knob - 6, y: roof + 15, "text-anchor": "end" }, `${most.toLocaleString("en")} at most`));
     return s("svg", { width, height, role: "img", "aria-label": `How many relocations do not fit, over the base address: ${this.window ? `none from ${hex(this.window.low)} to ${hex(this.window.high)}` : "some at every base"}` }, parts);
   }
 }

@@ -62,9 +62,11 @@ function bits(one) {
       h("p", { class: "bits-name", "aria-hidden": "true" }, "bits 63 to 32, thrown away"), h("div", { class: "bit-row", "aria-hidden": "true" }, half(63)),
       h("p", { class: "bits-name", "aria-hidden": "true" }, "bits 31 to 0, stored; bit 31 is the sign"), h("div", { class: "bit-row", "aria-hidden": "true" }, half(31))),
     h("figcaption", {}, one.overflows
-      ? `The processor makes the upper half again out of copies of bit 31, which is ${sign}. ${counted(lostBits(value, sign), "marked bit is", "marked bits are")} different, so it would get another number back.`
-      : `The processor makes the upper half again out of copies of bit 31, which is ${sign}. All of them were ${sign} before: nothing is lost.`));
+      ? `The processor fills the upper half again with copies of bit 31, which is ${sign}. ${lostWords(lostBits(value, sign))}, so it would get another number back.`
+      : `The processor fills the upper half again with copies of bit 31, which is ${sign}. They were all ${sign} before: nothing is lost.`));
 }
+
+const lostWords = (count) => (count === 1 ? "The marked bit was different" : `The ${count} marked bits were different`);
 
 function lostBits(value, sign) {
   return [...(value >> 32n).toString(2).padStart(32, "0")].filter((bit) => bit !== String(sign)).length;

@@ -21,14 +21,14 @@ function uploadItem(entry, choose) {
 
 function stepItem(step, before) {
   const good = step.rc === 0, changed = step.patched.filter((patch) => before.get(patch.address) !== patch.bytes);
-  const lines = (title, texts) => (texts.length ? [h("p", { class: "small" }, title), h("pre", {}, h("code", {}, texts.join("\n")))] : []);
+  const titled = (title, texts) => (texts.length ? [h("p", { class: "small" }, title), lines(texts)] : []);
   return h("li", { class: good ? "well" : "ill" },
     h("h3", {}, h("code", {}, step.command)),
     h("p", {}, step.crash ? ["The machine would die: ", ruleLink(step.crash)] : good ? "Done." : `Failed${step.errno ? `, ${step.errno.name}` : ""}.`),
-    lines("xen-livepatch prints", [...step.out, ...step.err]), lines("Xen logs", [...step.messages, ...step.console]),
+    titled("xen-livepatch prints", [...step.out, ...step.err]), titled("Xen logs", [...step.messages, ...step.console]),
     changed.map((patch) => h("div", { class: "byte-lines" }, h("p", { class: "small" }, "Xen’s code at ", h("code", {}, patch.address), before.has(patch.address) ? " changes" : ""),
       before.has(patch.address) ? changedLine("before", before.get(patch.address), patch.bytes) : null, changedLine(before.has(patch.address) ? "after" : "now", patch.bytes, before.get(patch.address) ?? ""))),
-    lines("Loaded then", step.list));
+    titled("Loaded then", step.list));
 }
 
 function changedLine(name, bytes, other) {

@@ -15,6 +15,7 @@ const STAGES = {
   "symbol-table": ["Add its symbols", "Make the payload’s own names known to later payloads."],
   "permissions": ["Lock the pages", "Code may be run, data written, the rest only read."],
 };
+const OPEN_FINDINGS = 12;
 const VERDICTS = { accepted: "accepted", refused: "refused", crash: "would crash Xen" };
 
 function showOpening(payload, hypervisor) {
@@ -26,8 +27,8 @@ function showOpening(payload, hypervisor) {
   put(byId("verdict-reason"), ...reason(entry, deciding));
   const log = byId("xen-log");
   log.hidden = entry.verdict === "accepted" || entry.verdict === null;
-  put(log, h("p", { class: "small" }, entry.xen_message === null ? "Xen logs nothing." : "All that Xen says about it:"),
-    entry.xen_message === null ? null : h("pre", {}, h("code", {}, `livepatch: ${entry.name}: ${entry.xen_message}`)));
+  put(log, h("p", { class: "small" }, entry.xen_message === null ? "Xen logs nothing." : "All that Xen says about it, behind “livepatch” and the payload’s name:"),
+    entry.xen_message === null ? null : lines(entry.xen_message.split("\n")));
   const facts = [
     ["File", entry.file],
     ["Hypervisor", `${hypervisor.built_in ? "the built-in model" : hypervisor.file}, rules of Xen ${hypervisor.release}`],
@@ -49,25 +50,24 @@ function reason(entry, deciding) {
   return [...parts, ruleLink(deciding.rule)];
 }
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + ".";
 const ruleLink = (rule) => h("a", { class: "rule-link", href: `#rule-${rule}` }, rule);
 
 function showSteps(payload, stages) {
   const { entry, trace } = payload;
-  const decidedAt = stages.findIndex((stage) => stage.name === entry.stage);
+  const decidedAt = stages.indexOf(entry.stage);
   const refused = entry.verdict !== "accepted";
   put(byId("step-list"), ...stages.map((stage, number) => {
-    const found = trace.stages[stage.name] ?? { error: 0, warning: 0 };
-    const [title, question] = STAGES[stage.name];
+    const found = trace.stages[stage] ?? { error: 0, warning: 0 };
+    const [title, question] = STAGES[stage];
     const fired = refused && number === decidedAt;
     const beyond = refused && number > decidedAt;
-    const findings = entry.findings.filter((finding) => finding.stage === stage.name);
+    const findings = entry.findings.filter((finding) => finding.stage === stage);
     const state = fired ? "fired" : beyond ? (found.error ? "also" : "beyond") : "passed";
     const word = { fired: entry.verdict === "crash" ? "Xen dies here" : "refused here", also: "would fail too", beyond: "not reached", passed: "passed" }[state];
-    return h("li", { class: state, "data-stage": stage.name },
+    return h("li", { class: state, "data-stage": stage },
       h("span", { class: "step-mark", "aria-hidden": "true" }, { fired: "✕", also: "✕", beyond: "·", passed: "✓" }[state]),
       h("div", {},
-        h("h3", {}, h("span", { class: "step-number" }, `${stage.number} `), title, " ", h("span", { class: "step-state" }, word)),
+        h("h3", {}, h("span", { class: "step-number" }, `${number + 1} `), title, " ", h("span", { class: "step-state" }, word)),
         h("p", {}, question),
         fired && h("p", { class: "step-check" }, firing(findings, entry.rule, trace)),
         !fired && found.error > 0 && h("p", { class: "small" }, counted(found.error, "error", "errors")),
@@ -84,9 +84,12 @@ function firing(findings, rule, trace) {
 function showFindings(payload, rules) {
   const { entry, trace } = payload;
   const left = trace.findings - entry.findings.length;
+  const items = entry.findings.map((finding, number) => findingItem(finding, number === trace.decided_by));
+  const folded = items.splice(OPEN_FINDINGS);
   put(byId("finding-list"),
-    entry.findings.length ? h("ol", { class: "findings" }, entry.findings.map((finding, number) => findingItem(finding, number === trace.decided_by)))
+    items.length ? h("ol", { class: "findings" }, items)
       : h("p", { class: "quiet-words" }, "Nothing. Every check was passed, and there is nothing to warn of."),
+    folded.length > 0 && h("details", {}, h("summary", {}, counted(folded.length, "more finding", "more findings")), h("ol", { class: "findings", start: String(OPEN_FINDINGS + 1) }, folded)),
     left > 0 ? h("p", { class: "small" }, `… and ${left.toLocaleString("en")} more, which are not listed here.`) : "");
   const names = Object.keys(rules).sort();
   byId("rules").hidden = names.length === 0;
