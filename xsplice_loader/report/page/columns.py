@@ -82,6 +82,7 @@ def _group(group: RelocationSection, trace: LoadTrace) -> dict[str, Any]:
         "relocations": group.section.text_name,
         "offset": at - trace.placement.base,
         "size": group.target.size,
+        "executable": group.target.is_executable,
         "count": len(group.entries),
     }
 

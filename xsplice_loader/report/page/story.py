@@ -13,6 +13,7 @@ from xsplice_loader.report.escaping import path_text
 from xsplice_loader.report.page.columns import relocation_columns
 from xsplice_loader.report.page.instructions import functions_code, instructions
 from xsplice_loader.rules import RULES
+from xsplice_loader.rules.content import TOO_FAR_TO_JUMP
 from xsplice_loader.rules.placing import OVERFLOW
 from xsplice_loader.rules.rule import Stage
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 SHOWN_FINDINGS = 200
 """Findings of one payload, or of one command, that the page lists. It counts them all."""
+DISTANCES = frozenset({OVERFLOW.id, TOO_FAR_TO_JUMP.id})
+"""Rules that depend on where the payload stands."""
 SHOWN_STRETCHES = 400
 """Stretches of the range for payloads that are drawn."""
 
@@ -122,6 +125,7 @@ def _trace(result: LoadResult, host: Host) -> dict[str, Any]:
         "findings": len(result.findings),
         "stages": _by_stage(result.findings),
         "decided_by": next(_deciding(result.findings), None),
+        "refused_anywhere": next(_regardless_of_place(result.findings), None),
     }
     trace = result.trace
     if trace is None:
@@ -143,6 +147,13 @@ def _deciding(findings: Sequence[Finding]) -> Iterator[int]:
     before = list(takewhile(lambda finding: finding.severity != "error", findings))
     if len(before) < len(findings):
         yield len(before)
+
+
+def _regardless_of_place(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield the rules whose errors no other base would mend."""
+    for finding in findings:
+        if finding.severity == "error" and finding.rule not in DISTANCES:
+            yield finding.rule
 
 
 def _by_stage(findings: Sequence[Finding]) -> dict[str, dict[str, int]]:

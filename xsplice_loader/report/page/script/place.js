@@ -45,7 +45,7 @@ class PlaceView {
     if (this.window) places.push(["lowest that fits", this.window.low], ["one page below that", this.window.low - PAGE], ["highest that fits", this.window.high], ["one page above that", this.window.high + PAGE]);
     const possible = places.filter(([, at]) => this.isPossible(at));
     put(byId("compared"), table("The same payload in different places", ["Place", "Base", "From Xen’s code", "Do not fit", "Xen would"], possible.map(([name, at]) => {
-      const count = this.payload.overflowsAt(at), away = signed(at - xen.start), refuses = count + this.payload.jumpsAt(at).refused > 0;
+      const count = this.payload.overflowsAt(at), away = signed(at - xen.start), refuses = this.isRefusedAt(at);
       return h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, h("code", {}, hex(at))), h("td", {}, `${sizeText(away)} ${away < 0n ? "down" : "up"}`),
         h("td", { class: "number" }, count.toLocaleString("en")), h("td", { class: refuses ? "bad" : "good" }, refuses ? "refuse it" : "take it"));
     })));
@@ -115,11 +115,16 @@ class PlaceView {
   }
 
   verdictThere(count, jumps) {
-    const area = areaText(this.areas, this.base), far = count + jumps.refused > 0;
+    const area = areaText(this.areas, this.base), far = count + jumps.refused > 0, other = this.payload.trace.refused_anywhere;
+    if (!far && other !== null) return [h("b", { class: "bad" }, "Here it would be refused. "), `It would stand in ${area}, and everything that it needs is within 2 GiB. But something else is wrong with it, wherever it stands: `, ruleLink(other)];
     const outside = this.window && (this.base < this.window.low || this.base > this.window.high)
       ? ` It stands ${sizeText(this.base < this.window.low ? this.window.low - this.base : this.base - this.window.high)} outside its window.` : "";
     return [h("b", { class: far ? "bad" : "good" }, far ? "Here it would be refused. " : "Here it fits. "),
       shown(far ? `It would stand in ${area}, and from there 32 bits do not reach all that it needs.${outside}` : `It would stand in ${area}, and everything that it needs is within 2 GiB.`)];
+  }
+
+  isRefusedAt(base) {
+    return this.payload.trace.refused_anywhere !== null || this.payload.overflowsAt(base) + this.payload.jumpsAt(base).refused > 0;
   }
 
   jumpWords({ refused, wrapping }) {

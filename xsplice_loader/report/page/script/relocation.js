@@ -126,7 +126,7 @@ function instruction(one) {
   const after = one.value === null ? null : bytesOf(one.value, one.width);
   if (found === null) {
     return [h("h4", {}, "The bytes"), byteLines(bytesOf(BigInt(one.stored), one.width || 4), after ?? bytesOf(BigInt(one.stored), 4), 0, one.width || 4, one),
-      h("p", { class: "small" }, one.width === 8 || !one.group.section.startsWith(".text") ? "" : "This instruction was not disassembled: the file holds those of the first thousand relocations and of the ones that did not fit.")];
+      h("p", { class: "small" }, one.group.executable ? "This instruction was not disassembled: this page holds those of the first 1000 relocations, and of 2000 that did not fit where the payload was loaded." : "")];
   }
   const start = Number(one.offset - found.offset);
   const changed = [...found.bytes];

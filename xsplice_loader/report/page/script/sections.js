@@ -6,8 +6,8 @@ const REGION_WORDS = { text: "code, may be run", rw: "data, may be written", ro:
 function showSections(payload) {
   const figure = byId("loaded-figure");
   const { regions, sections } = payload.entry;
-  if (!payload.wasPlaced || regions === null) {
-    put(figure, h("p", { class: "quiet-words" }, "Xen refused this payload before it looked for room, so nothing has an address."));
+  if (regions === null) {
+    put(figure, h("p", { class: "quiet-words" }, "Xen refused this payload before it had a place, so nothing has an address."));
     return;
   }
   const names = ["text", "rw", "ro"].filter((name) => regions[name].pages > 0);
