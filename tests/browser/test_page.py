@@ -112,10 +112,11 @@ def test_every_relocation_in_numbers(browser: Browser, write: Write, vmap: str) 
         assert item.applied is fits
 
 
-def test_bits_and_what_is_lost(browser: Browser, write: Write) -> None:
-    page, result = hello(write, "default")
-    browser.open(page)
-    value = items(result)[1].value
+@pytest.mark.parametrize("base", [0xFFFF82C000201000, 0xFFFF830000000000, 0xFFFF82D040400000])
+def test_bits_and_what_is_lost(browser: Browser, write: Write, base: int) -> None:
+    browser.open(hello(write, "default")[0])
+    browser.go_to(base)
+    value = items(Host(MODEL, place=base).upload("hello", sample("hello")))[1].value
     assert value is not None
     bits = browser.run("return [...document.querySelectorAll('.bit')].map(bit => bit.textContent).join('')")
     assert int(bits, 2) == value % 2**64

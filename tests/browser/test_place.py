@@ -29,16 +29,39 @@ class Case(NamedTuple):
 
     hypervisor: Hypervisor
     data: bytes
+    of_interest: int | None = None
+    """A base to try in any case."""
 
 
-def every_byte() -> str:
+WRAPPING = 0xFFFF82CFC0200000
+"""2 GiB below the page of xen_extra_version, which is byte 0x60 of it in the model."""
+
+
+def hello_and(source: str) -> bytes:
+    hello = (SAMPLES / "hello.s").read_text(encoding="utf-8")
+    return forge(f"{hello}\n        .text\n{source}")
+
+
+def every_byte() -> bytes:
     """Return a payload whose distances to Xen differ by one byte each, over more than a page.
 
     Whatever page it stands on, near an edge of its window some distance is exactly the last that fits.
     """
-    distances = "".join(f"        .long system_state + {5 * entry} - .\n" for entry in range(PAGE + 100))
+    entries = range(PAGE + 100)
+    return hello_and(
+        "".join(
+            f"        .long {symbol} + {5 * entry} - .\n" for symbol in ("system_state", "strlen") for entry in entries
+        )
+    )
+
+
+def wrapping_jump() -> bytes:
+    """Return a payload with a jump that, at WRAPPING, passes Xen's test of distances and still does not fit.
+
+    The new function is byte 0x62 of the payload: 2 GiB less 2 bytes below the old one, and the jump adds its own 5.
+    """
     hello = (SAMPLES / "hello.s").read_text(encoding="utf-8")
-    return f'{hello}\n        .section .rodata.distances, "a", @progbits\n{distances}'
+    return forge(hello.replace("        .balign 16\n        .globl", "        .zero 0x62\n        .globl"))
 
 
 def cases() -> dict[str, Case]:
@@ -53,8 +76,10 @@ def cases() -> dict[str, Case]:
         "two-functions": sample("two-functions"),
         "far-data": sample("far-data"),
         "unknown-symbol": sample("unknown-symbol"),
-        "every-byte": Case(model, forge(every_byte())),
-        "never-fits": Case(real, recorded["bad-pc32-overflow"].data),
+        "every-byte": Case(model, every_byte()),
+        "wrapping-jump": Case(model, wrapping_jump(), WRAPPING),
+        "one-nowhere": Case(model, hello_and("        .long .Lmessage + 0x90000000 - .\n")),
+        "recorded-overflow": Case(real, recorded["bad-pc32-overflow"].data),
         "many": Case(real, make(400, real).data),
     }
 
@@ -103,7 +128,7 @@ def bases(case: Case) -> list[int]:
     random_number = random.Random(1)
     chosen += [low - random_number.randrange(1, 1000) * PAGE for _ in range(3)]
     chosen += [high + random_number.randrange(1, 1000) * PAGE for _ in range(3)]
-    chosen.append(random_number.randrange(UPPER_HALF, end, PAGE))
+    chosen.append(case.of_interest or random_number.randrange(UPPER_HALF, end, PAGE))
     return [base // PAGE * PAGE for base in chosen]
 
 
@@ -121,6 +146,8 @@ def test_counts_are_the_loaders_at_twenty_bases(browser: Browser, write: Write, 
         assert (hex(base), shown(browser)) == (hex(base), expected)
         seen.add(expected)
     assert len(seen) > 1 or name in THE_SAME_EVERYWHERE
+    assert any(counts.wrapping_jumps for counts in seen) is (name == "wrapping-jump")
+    assert all(counts.relocations for counts in seen) is (name == "one-nowhere")
 
 
 @pytest.mark.parametrize("name", ["hello", "many"])
