@@ -110,6 +110,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
             findings=findings,
         )
     story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
+    story.trace = story.trace._replace(functions=story.functions)
     offsets = [function.patch_offset for function in story.functions]
     story.measure = partial(_measure, story.trace, prepared.entries, offsets, loaded.branches, host)
     own_symbols = build_symbol_table(payload, symbols, prepared.new_addresses, _known_name_test(host), findings)

@@ -38,6 +38,7 @@ from xsplice_loader.report.document import document, encode
 from xsplice_loader.report.elf_file import elf_file
 from xsplice_loader.report.github import github
 from xsplice_loader.report.junit import junit
+from xsplice_loader.report.page.page import page_html
 from xsplice_loader.report.sarif import sarif
 from xsplice_loader.report.text import load_report, plain
 
@@ -86,6 +87,7 @@ def _report(host: Host, result: LoadResult) -> None:
     items = list(list_relocations(result.trace, host.state.release)) if result.trace is not None else []
     encode(document(host, [result], [items], None, [], with_windows=True))
     "".join(load_report(host, [result], [items], [], [], verbosity=1, with_windows=True, paint=plain)).encode()
+    page_html(host, [result], [])
     if result.accepted and result.trace is not None:
         elf_file(result.trace)
 
