@@ -16,12 +16,10 @@ from xsplice_loader import Host
 from xsplice_loader.emulation import run_hook
 from xsplice_loader.host.tool import LivepatchTool
 from xsplice_loader.rules import RULES
+from xsplice_loader.rules.applicability import applies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from xsplice_loader.releases import Release
-    from xsplice_loader.rules import Rule
+    from collections.abc import Iterator
 
 RECORDS = {"4.14": ("4.14.6", "4.14.6"), "4.17": ("4.17.7", "4.17.7"), "4.20": ("4.20.3", "4.20.4")}
 """Folders of records of single payloads, and of sequences."""
@@ -51,18 +49,6 @@ REASONS = {
 }
 """Why a rule that a release has cannot be seen there."""
 
-ONLY_WHERE: dict[str, Callable[[Release], bool]] = {
-    **dict.fromkeys(("XSP050", "XSP051", "XSP052", "XSP053"), lambda release: release.xen_build_id_check == "early"),
-    **dict.fromkeys(("XSP160", "XSP161", "XSP162"), lambda release: release.xen_build_id_check == "late"),
-    **dict.fromkeys(("XSP144", "XSP154", "XSP189"), lambda release: release.passes_note_errors),
-    **dict.fromkeys(("XSP143", "XSP151"), lambda release: not release.passes_note_errors),
-    "XSP091": lambda release: not release.refuses_ignored_symbols,
-    "XSP090": lambda release: not release.checks_symbol_zero,
-    "XSP150": lambda release: not release.empty_exception_table,
-    "XSP187": lambda release: not release.alternatives_return_errors,
-}
-"""The releases that have a rule, where that takes more than a switch that is on."""
-
 
 def report(release: str) -> tuple[list[str], int]:
     """Return the lines of the report on a release, and how many rules were not seen for no known reason."""
@@ -70,7 +56,7 @@ def report(release: str) -> tuple[list[str], int]:
     rules = recorded_hypervisor(RECORDS[release][0]).release
     lines, missing = [], 0
     for rule in RULES.values():
-        if not has(rules, rule):
+        if not applies(rule, rules):
             lines.append(f"{rule.id}  -        {rule.title}: not in {release}")
         elif rule.id in seen:
             lines.append(f"{rule.id}  seen     {rule.title}: {seen[rule.id]}")
@@ -78,20 +64,13 @@ def report(release: str) -> tuple[list[str], int]:
             reason = REASONS.get(rule.id)
             missing += reason is None
             lines.append(f"{rule.id}  {'not seen' if reason else 'MISSING '} {rule.title}: {reason or 'not tried'}")
-    count = sum(has(rules, rule) for rule in RULES.values())
-    shown = sum(has(rules, rule) and rule.id in seen for rule in RULES.values())
+    count = sum(applies(rule, rules) for rule in RULES.values())
+    shown = sum(applies(rule, rules) and rule.id in seen for rule in RULES.values())
     lines.append(
         f"Xen {release}: {count} rules, {shown} seen on the real hypervisor, {count - shown - missing} cannot be, "
         f"{missing} missing"
     )
     return lines, missing
-
-
-def has(release: Release, rule: Rule) -> bool:
-    """Tell whether a release has a rule."""
-    if rule.id in ONLY_WHERE:
-        return ONLY_WHERE[rule.id](release)
-    return rule.switch is None or bool(getattr(release, rule.switch))
 
 
 def recorded(release: str) -> dict[str, str]:
