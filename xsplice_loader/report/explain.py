@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xsplice_loader.report.bits import bit_lines
 from xsplice_loader.report.escaping import for_terminal
 from xsplice_loader.report.findings import finding_lines
-from xsplice_loader.report.reach import reach_bar
+from xsplice_loader.report.reach import BAR_START, reach_bar
 from xsplice_loader.teaching.blocks import (
     Bits,
     Change,
@@ -144,7 +144,8 @@ def _verdict(block: Verdict, style: Style) -> Iterator[str]:
 def _found(block: Found, style: Style) -> Iterator[str]:
     for line in finding_lines(block.findings, style.verbosity, style.paint):
         indent = len(line) - len(line.lstrip())
-        if len(line) <= style.width or "\x1b" in line or "[" in line:
+        # What is drawn stays in one piece, and so does what is coloured: escapes have no width.
+        if len(line) <= style.width or "\x1b" in line or BAR_START in line:
             yield line
         else:
             yield from textwrap.wrap(

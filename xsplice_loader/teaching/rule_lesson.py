@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ _HYPERVISORS = {
     "unknown": "against a hypervisor that is not at hand",
 }
 LONGEST_NAME = 40
+_FORMAT = re.compile(r"\{(\w+):[^}]*\}")
+"""How a number is to be written, which a reader of the line need not know."""
 
 
 def rule_lesson(rule: Rule) -> Iterator[Block]:
@@ -67,7 +70,7 @@ def _consequence(rule: Rule) -> str:
 def _log_lines(rule: Rule) -> tuple[str, ...]:
     lines = (rule.words or "").split("\n")
     lines[rule.named_line] = f"{LIVEPATCH}NAME{rule.after_name}{lines[rule.named_line]}"
-    return tuple(lines)
+    return tuple(_FORMAT.sub(r"{\1}", line) for line in lines)
 
 
 def _changes(rule: Rule) -> Iterator[Block]:

@@ -34,10 +34,10 @@ def tell_build_id(scene: Scene) -> Iterator[Block]:
         return
     running = scene.host.hypervisor.build_id
     yield Table(
-        ("what", "build-id"),
+        ("of", "build-id"),
         (
             ("the running Xen", _hex(running) if scene.host.hypervisor.has_known_build_id else "not known"),
-            (f"the payload wants ({XEN_DEPENDS})", _hex(scene.result.xen_depends)),
+            (XEN_DEPENDS, _hex(scene.result.xen_depends)),
         ),
     )
     if not scene.host.hypervisor.has_known_build_id:
@@ -107,10 +107,10 @@ def tell_prepare(scene: Scene) -> Iterator[Block]:
             + "."
         )
     yield Table(
-        ("what", "build-id"),
+        ("section", "the build-id that it names"),
         (
-            (f"its own ({BUILD_ID})", _hex(scene.result.build_id)),
-            (f"it stands on ({DEPENDS})", _hex(scene.result.depends)),
+            (BUILD_ID, _hex(scene.result.build_id)),
+            (DEPENDS, _hex(scene.result.depends)),
         ),
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xsplice_loader.payload import Section
     from xsplice_loader.teaching.scene import Scene
 
-DRAWN = 64
+DRAWN = 60
 """Bits of a bitmap that are drawn."""
 
 

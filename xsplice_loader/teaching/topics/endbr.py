@@ -45,7 +45,7 @@ def tell() -> Iterator[Block]:
         (function,) = result.funcs
         shown = (function.patched or b"")[:10].hex(" ")
         rows.append((release, str(function.patch_offset), shown, verdict_text(result_of(_patch(8), release=release))))
-    yield Table(("release", "offset", "after apply", "and if the function had 8 bytes"), tuple(rows))
+    yield Table(("release", "offset", "after apply", "of 8 bytes only"), tuple(rows))
     yield Heading("NOPs")
     yield Paragraph(
         "A patch may also blot a call out with NOPs. Their number counts the ENDBR64 too; what is left when its four "
