@@ -40,8 +40,8 @@ def tell_resolution(scene: Scene) -> Iterator[Block]:
     undefined = np.flatnonzero(table == elf.SHN_UNDEF) + 1
     defined = len(table) - absolute - len(undefined)
     yield Paragraph(
-        f"{count_text(defined, 'symbol')} of the payload's own get the address of their section added, {absolute} "
-        f"absolute ones keep their value, and {len(undefined)} are looked up: in Xen's own table of "
+        f"Symbols: {defined} of the payload's own, which get the address of their section added; {absolute} absolute, "
+        f"which keep their value; {len(undefined)} to look up, in Xen's own table of "
         f"{len(scene.host.hypervisor.symbols):,} names first, then in the payloads that were loaded before."
     )
     if len(undefined):

@@ -148,8 +148,6 @@ def tell_symbol_table(scene: Scene) -> Iterator[Block]:
     old = len(scene.loaded.symbols) - len(new)
     names = ", ".join(text_of(symbol.name) for symbol in new[:8]) + (", …" if len(new) > 8 else "")
     yield Paragraph(
-        f"{count_text(len(new), 'name')} are new and can be linked to by payloads that come later"
-        f"{f' ({names})' if names else ''}; {count_text(old, 'name')} "
-        f"{'is that of a new function and stands' if old == 1 else 'are those of new functions and stand'} for the old "
-        "ones. A name that is taken already would be refused."
+        f"New names, which payloads that come later can link to: {len(new)}{f' ({names})' if names else ''}. Names of new "
+        f"functions, which stand for the old ones: {old}. A name that is taken already would be refused."
     )

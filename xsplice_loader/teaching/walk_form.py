@@ -56,13 +56,13 @@ def tell_sections(scene: Scene) -> Iterator[Block]:
     sections = scene.payload.sections
     loaded = [section for section in sections if section.is_allocated]
     tables = sum(section.type in (elf.SHT_RELA, elf.SHT_REL) for section in sections)
+    zeros = sum(section.size for section in loaded if section.is_nobits)
     yield Paragraph(
         f"Every offset and size was held against the file's {len(scene.data):,} bytes. Of "
         f"{count_text(len(sections), 'section')} {len(loaded)} ask to be loaded (SHF_ALLOC), with "
-        f"{count_text(sum(section.size for section in loaded), 'byte')}, "
-        f"{count_text(sum(section.size for section in loaded if section.is_nobits), 'byte')} of them zeros that the "
-        f"file need not hold (NOBITS). {count_text(tables, 'section')} {'holds' if tables == 1 else 'hold'} "
-        f"relocations. Section {scene.payload.symbols.section_index} is the symbol table."
+        f"{count_text(sum(section.size for section in loaded), 'byte')}"
+        + (f", {zeros:,} of them zeros that the file need not hold (NOBITS)" if zeros else "")
+        + f". Sections with relocations: {tables}. Section {scene.payload.symbols.section_index} is the symbol table."
     )
 
 
@@ -96,6 +96,6 @@ def tell_symbols(scene: Scene) -> Iterator[Block]:
     undefined = int((symbols.table["section"][1:] == elf.SHN_UNDEF).sum())
     yield Paragraph(
         f"{count_text(max(len(symbols) - 1, 0), 'symbol')}{f' ({by_binding})' if by_binding else ''} with names in "
-        f"{count_text(len(symbols.strings), 'byte')} of strings. {count_text(undefined, 'symbol')} "
-        f"{'is' if undefined == 1 else 'are'} undefined: somebody else has to know them."
+        f"{count_text(len(symbols.strings), 'byte')} of strings. Undefined, so that somebody else has to know them: "
+        f"{undefined}."
     )
