@@ -148,6 +148,6 @@ def tell_symbol_table(scene: Scene) -> Iterator[Block]:
     old = len(scene.loaded.symbols) - len(new)
     names = ", ".join(text_of(symbol.name) for symbol in new[:8]) + (", …" if len(new) > 8 else "")
     yield Paragraph(
-        f"New names, which payloads that come later can link to: {len(new)}{f' ({names})' if names else ''}. Names of new "
-        f"functions, which stand for the old ones: {old}. A name that is taken already would be refused."
+        f"New names, which payloads that come later can link to: {len(new)}{f' ({names})' if names else ''}. Names of "
+        f"new functions, which stand for the old ones: {old}. A name that is taken already would be refused."
     )
