@@ -85,7 +85,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
         check_special_sections(payload, findings)
         check_patching_sections(payload, findings)
         return story.end()
-    placement = place(payload, layout, mapping.start)
+    placement = place(layout, mapping.start)
     image = mapping.contents
     story.placement = placement
     if not _copy_sections(payload, placement, image, findings):
@@ -110,6 +110,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
             findings=findings,
         )
     story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
+    story.trace = story.trace._replace(functions=story.functions)
     offsets = [function.patch_offset for function in story.functions]
     story.measure = partial(_measure, story.trace, prepared.entries, offsets, loaded.branches, host)
     own_symbols = build_symbol_table(payload, symbols, prepared.new_addresses, _known_name_test(host), findings)
@@ -205,7 +206,7 @@ def _lookup(host: HostState) -> Lookup:
 
     assumed = host.hypervisor.text_start if host.hypervisor.assumed else None
     # Most payloads are the first on their host, and name a hundred symbols.
-    return Lookup(host.address_of if host.payloads else host.hypervisor.symbols.address_of, names_like, assumed)
+    return Lookup(host.address_of if host.payloads else host.hypervisor.symbols.finder, names_like, assumed)
 
 
 def _known_name_test(host: HostState) -> Callable[[bytes], bool]:
@@ -281,8 +282,8 @@ class _Allocation:
     def secure(self, placement: Placement) -> None:
         """Set the permissions of the three regions, the load's last step (`spec/02 §5`)."""
         for region in placement.regions:
-            if region.pages:
-                end = region.address + region.pages * PAGE_SIZE
+            if pages := region.pages:
+                end = region.address + pages * PAGE_SIZE
                 self.host.memory.modify_mappings(region.address, end, region.permissions)
 
     def release(self, mapping: Mapping) -> None:

@@ -331,6 +331,12 @@ class LoadResult:
         """Whether the hypervisor would take the payload."""
         return self.verdict == "accepted"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the verdict and what was found."""
+        from xsplice_loader.report.page.notebook import result_html  # noqa: PLC0415 - a report, and only for notebooks
+
+        return result_html(self)
+
     def raise_for_verdict(self) -> None:
         """Do nothing for an accepted payload.
 

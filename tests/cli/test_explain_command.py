@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -203,6 +204,19 @@ def test_text_keeps_to_the_width(columns: int, hello: Path) -> None:
     paragraphs = [line for line in told.splitlines() if line[:1].isalpha()]
     longest = max(map(len, paragraphs))
     assert min(columns, 120) - 20 < longest <= min(columns, 120)
+
+
+def test_the_page_holds_uploads_and_the_way_there_and_back(hello: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hello.html"
+    result = explain("--html", out, hello, tmp_path / "missing.o")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "missing.o: the file cannot be read" in result.stderr
+    (data,) = re.findall(r"<script[^>]*application/json[^>]*>(.*?)</script>", out.read_text(), re.DOTALL)
+    load = json.loads(data)["load"]
+    assert [payload["verdict"] for payload in load["payloads"]] == ["accepted", None]
+    assert [step["command"] for step in load["steps"]] == ["apply hello", "revert hello"]
+    assert explain("--html", "-", hello).stdout.startswith("<!doctype html>")
+    assert explain("--html", tmp_path / "no" / "such.html", hello).exit_code == 2
 
 
 def on_a_terminal(*words: str | Path, **environment: str) -> str:

@@ -10,25 +10,50 @@ import gzip
 import os
 import struct
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from xsplice_loader import Host, Hypervisor, HypervisorFileError
+from xsplice_loader import Finding, Host, Hypervisor, HypervisorFileError
+from xsplice_loader.checking.baseline import BaselineError, read_baseline
+from xsplice_loader.checking.baseline import baseline as make_baseline
+from xsplice_loader.checking.cell import check, checked_hypervisor, host_for
+from xsplice_loader.checking.journal import Journal, JournalError
+from xsplice_loader.checking.judging import Judge, Judged
+from xsplice_loader.checking.matrix import Answer
+from xsplice_loader.checking.question import Question
+from xsplice_loader.cli.check import main as xsplice_check
+from xsplice_loader.cli.configuration import ConfigurationError, read_configuration
 from xsplice_loader.forge import forge
 from xsplice_loader.host.script import ScriptError, read_script, run_script
 from xsplice_loader.host.tool import LivepatchTool
 from xsplice_loader.hypervisor.elf import read_elf
-from xsplice_loader.payload import text_of
+from xsplice_loader.payload import PayloadFile, text_of
 from xsplice_loader.relocation.listing import list_relocations
+from xsplice_loader.relocation.relocating import relocation_sections
+from xsplice_loader.report.check_document import check_json
+from xsplice_loader.report.check_text import check_lines
+from xsplice_loader.report.checked import Run
 from xsplice_loader.report.document import document, encode
 from xsplice_loader.report.elf_file import elf_file
+from xsplice_loader.report.explain import Style, lesson_lines
+from xsplice_loader.report.explain_walk import walk_lines
+from xsplice_loader.report.github import github
+from xsplice_loader.report.junit import junit
+from xsplice_loader.report.page.page import page_html
+from xsplice_loader.report.sarif import sarif
 from xsplice_loader.report.text import load_report, plain
+from xsplice_loader.teaching.anatomy import NeverPlacedError, NoSuchRelocationError, anatomy
+from xsplice_loader.teaching.relocation_blocks import relocation_blocks
+from xsplice_loader.teaching.scene import silent
+from xsplice_loader.teaching.walk import retrace, scene_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from xsplice_loader import LoadResult
+    from xsplice_loader.teaching.scene import Scene
 
 PAYLOADS = Path(__file__).parents[2] / "payloads"
 RELEASES = ("4.7.0", "4.10.0", "4.12.0", "4.14.0", "4.14.6", "4.17.2", "4.17.7", "4.20.3", "4.21.0")
@@ -56,20 +81,36 @@ def samples() -> tuple[bytes, ...]:
 
 
 def payload(data: bytes) -> None:
-    """Upload, apply, revert, replace and unload under some release's rules, and write every report."""
+    """Upload, explain, apply, revert, replace and unload under some release's rules, and write every report."""
     release, data = RELEASES[data[0] % len(RELEASES)] if data else None, data[1:]
     host = Host(model(), release=release)
     result = host.upload("fuzzed", data)
+    _explain(scene_of(host, result, data, ()))
     if result.accepted:
         for verb in (host.apply, host.revert, host.replace, host.revert, host.unload):
             verb("fuzzed")
     _report(host, result)
 
 
+def _explain(scene: Scene) -> None:
+    """Tell the walk, and take the first relocation of each table apart."""
+    style = Style(80, plain, verbosity=1)
+    "\n".join(walk_lines(retrace(scene), style)).encode()
+    if scene.payload is None:
+        return
+    for group in relocation_sections(scene.payload, silent(scene.release)):
+        try:
+            found = anatomy(scene, group.section.text_name, 0)
+        except (NeverPlacedError, NoSuchRelocationError):
+            continue
+        "\n".join(lesson_lines(relocation_blocks(found), style)).encode()
+
+
 def _report(host: Host, result: LoadResult) -> None:
     items = list(list_relocations(result.trace, host.state.release)) if result.trace is not None else []
     encode(document(host, [result], [items], None, [], with_windows=True))
     "".join(load_report(host, [result], [items], [], [], verbosity=1, with_windows=True, paint=plain)).encode()
+    page_html(host, [result], [])
     if result.accepted and result.trace is not None:
         elf_file(result.trace)
 
@@ -158,6 +199,59 @@ def _script_seeds() -> Iterator[bytes]:
     yield b"load 3\nload 4 --nodeps\nreplace 5\nunload 3\nupload x\nhelp\nxen-livepatch list\n--force list\n"
 
 
+def baseline(data: bytes) -> None:
+    """Read a baseline."""
+    with suppress(BaselineError):
+        read_baseline(data)
+
+
+def _baseline_seeds() -> Iterator[bytes]:
+    finding = Finding(rule="XSP089", severity="error", message="too far", section=".text", symbol="far")
+    yield make_baseline([("fix.livepatch", Judged(finding, "0123456789abcdef", is_known=False))])
+    yield make_baseline([])
+
+
+def journal(data: bytes) -> None:
+    """Go on from a journal, and report what it holds."""
+    with tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".journal") as file:
+        file.write(data)
+        file.flush()
+        try:
+            kept = Journal.resumed(file.name, "about", 2)
+        except JournalError:
+            return
+        with kept:
+            checked = Run.of(kept, Judge(), ("one",), ("first", "second"))
+            for report in (check_json, sarif, junit):
+                b"".join(report(checked))
+            "".join(check_lines(checked, verbosity=1, paint=plain)).encode()
+            "".join(github(checked)).encode()
+
+
+def _journal_seeds() -> Iterator[bytes]:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        path = os.path.join(folder, "journal")
+        with Journal.resumed(path, "about", 2) as kept:
+            for number, data in enumerate((samples()[0], b"no payload")):
+                cell, known = check(host_for(model(), Question()), "p", PayloadFile(data), Question(window=True))
+                kept.add(Answer(number, cell, known, checked_hypervisor(model(), None)))
+        yield Path(path).read_bytes()
+
+
+def configuration(data: bytes) -> None:
+    """Read a project's options."""
+    with tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".toml") as file:
+        file.write(data)
+        file.flush()
+        with suppress(ConfigurationError):
+            read_configuration(file.name, xsplice_check)
+
+
+def _configuration_seeds() -> Iterator[bytes]:
+    yield b'[tool.xsplice-check]\npayloads = ["a", "b"]\njobs = 2\nwindow = true\nseverity = {XSP089 = "note"}\n'
+    yield b'hypervisor = "xen-syms"\nfail-on = "warning"\n'
+
+
 @lru_cache(maxsize=1)
 def _model_file() -> bytes:
     from xsplice_loader.hypervisor.image import MODEL  # noqa: PLC0415 - the only use
@@ -172,4 +266,7 @@ TARGETS = {
     "efi": Target(hypervisor, _efi_seeds, 32 << 10),
     "symbol-list": Target(hypervisor, _list_seeds, 16 << 10),
     "script": Target(script, _script_seeds, 1 << 10),
+    "baseline": Target(baseline, _baseline_seeds, 4 << 10),
+    "journal": Target(journal, _journal_seeds, 8 << 10),
+    "configuration": Target(configuration, _configuration_seeds, 2 << 10),
 }

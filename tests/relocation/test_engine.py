@@ -53,7 +53,7 @@ def run(rows: Rows, symbols: list[int], usable: list[bool], address: int) -> tup
         entries[row] = (offset, kind, symbol, addend)
     contents = np.zeros(SIZE, np.uint8)
     no = np.zeros(len(symbols), bool)
-    resolved = ResolvedSymbols(np.array(symbols, np.uint64), np.array(usable), no, no)
+    resolved = ResolvedSymbols(np.array(symbols, np.uint64), np.array(usable), no, no, np.zeros(0, np.uint64))
     applied = engine.apply(entries, resolved, engine.Target(contents, address))
     return contents.tobytes(), applied.faulty
 
@@ -83,7 +83,9 @@ def test_blocks_are_joined_in_file_order() -> None:
     entries["type"][[5, engine.BLOCK + 7, count - 1]] = 11
     contents = np.zeros(count * 4, np.uint8)
     no = np.zeros(2, bool)
-    resolved = ResolvedSymbols(np.array([0, 0x1000], np.uint64), np.array([False, True]), no, no)
+    resolved = ResolvedSymbols(
+        np.array([0, 0x1000], np.uint64), np.array([False, True]), no, no, np.zeros(0, np.uint64)
+    )
     applied = engine.apply(entries, resolved, engine.Target(contents, 0))
     assert applied.faulty == [5, engine.BLOCK + 7, count - 1]
     assert applied.counts[2] == count - 3

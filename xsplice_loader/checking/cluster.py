@@ -56,7 +56,7 @@ class Cluster:
 
         waiting = iter(chunks)
         running: dict[Any, Chunk] = {}
-        finished: Any = distributed.as_completed()  # type: ignore[no-untyped-call]
+        finished: Any = distributed.as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
         try:
             while True:
                 while len(running) < WAITING and (chunk := next(waiting, None)) is not None:

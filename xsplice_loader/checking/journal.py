@@ -15,6 +15,8 @@ from typing import IO, TYPE_CHECKING, Self
 import msgspec
 
 from xsplice_loader.results import Cell, CheckedHypervisor, CheckedPayload  # noqa: TC001 - read back by their types
+from xsplice_loader.rules import RULES
+from xsplice_loader.rules.errnos import ERRNOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +54,8 @@ _decode = msgspec.json.Decoder(Heading | CellLine).decode
 
 def identity_of(hypervisors: Sequence[str | None], payloads: Sequence[str], question: Question) -> str:
     """Return a digest of everything that a run's answers depend on: what is asked, and the files as they are now."""
-    asked = question._replace(vmap=str(question.vmap), cpu_features=frozenset())
+    vmap = question.vmap if isinstance(question.vmap, str) else question.vmap.__qualname__
+    asked = question._replace(vmap=vmap, cpu_features=frozenset())
     parts = [repr(asked), repr(sorted(question.cpu_features))]
     for path in (*hypervisors, *payloads):
         state = None
@@ -62,6 +65,12 @@ def identity_of(hypervisors: Sequence[str | None], payloads: Sequence[str], ques
                 state = (found.st_size, found.st_mtime_ns)
         parts.append(repr((path, state)))
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _is_of_this_version(cell: Cell) -> bool:
+    rules = {cell.rule, *(finding.rule for finding in cell.findings)} - {None}
+    errnos = {cell.errno, *(finding.errno for finding in cell.findings)} - {None}
+    return rules <= RULES.keys() and errnos <= set(ERRNOS.values())
 
 
 class Journal:
@@ -109,7 +118,7 @@ class Journal:
                 break
             try:
                 record = _decode(line)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise JournalError(
                     f"line {number + 1} of {path} is no line of a journal ({error}); name a file of an "
                     "interrupted run, or one that does not exist yet"
@@ -126,6 +135,11 @@ class Journal:
                         f"{path} is of a run with other options or files, or files have changed since: remove it, and "
                         "start again"
                     )
+            elif not _is_of_this_version(record.cell):
+                raise JournalError(
+                    f"line {number + 1} of {path} names a rule or an error that this version does not know: remove it, "
+                    "and start again"
+                )
             elif 0 <= record.number < len(self._offsets):
                 self._offsets[record.number] = start
             start += len(line)

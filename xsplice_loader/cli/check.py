@@ -10,7 +10,7 @@ import click
 
 from xsplice_loader import __version__
 from xsplice_loader.cli.configuration import find_configuration, read_configuration
-from xsplice_loader.cli.options import check_places, loading_options
+from xsplice_loader.cli.options import check_places, loading_options, schema_option
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
 from xsplice_loader.streams import read_bounded
 
@@ -89,17 +89,6 @@ class Settings(NamedTuple):
     output: str | None
     verbose: bool
     quiet: bool
-
-
-def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if not wanted or context.resilient_parsing:
-        return
-    import msgspec  # noqa: PLC0415 - only here
-
-    from xsplice_loader.report.check_document import check_schema  # noqa: PLC0415
-
-    emit(None, msgspec.json.format(msgspec.json.encode(check_schema()), indent=2) + b"\n")
-    context.exit(CLEAN)
 
 
 def _configure(context: click.Context, _parameter: click.Parameter, path: str | None) -> None:
@@ -188,14 +177,7 @@ def _several(_context: click.Context, _parameter: click.Parameter, values: Seque
 @click.option("-o", "--output", metavar="FILE", help="write the result here instead of standard output")
 @click.option("-v", "--verbose", is_flag=True, help="every finding, those of the baseline too")
 @click.option("-q", "--quiet", is_flag=True, help="only the sums")
-@click.option(
-    "--schema",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_schema,
-    help="print the JSON Schema of --format json, and exit",
-)
+@schema_option("xsplice_loader.report.check_document:check_schema")
 @click.version_option(__version__, prog_name="xsplice-check")
 def main(**options: object) -> None:
     """Check every payload against every hypervisor, before it is uploaded to any.
@@ -255,6 +237,8 @@ def _check_usage(settings: Settings) -> None:
         raise click.UsageError("--jobs and --dask exclude each other: the cluster has workers of its own")
     if settings.dask is not None and not isinstance(settings.vmap, str):
         raise click.UsageError("a callback of your own cannot be sent to other machines: --vmap NAME goes with --dask")
+    if "-" in (*settings.payloads, *settings.hypervisor) and (settings.jobs > 1 or settings.dask is not None):
+        raise click.UsageError("standard input can be read once only: - goes without --jobs and --dask")
     if settings.match_build_id and not settings.hypervisor:
         raise click.UsageError("--match-build-id chooses among the hypervisors of -x; without -x it is what happens")
     if settings.place is not None and settings.any_placement:

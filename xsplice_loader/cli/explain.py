@@ -277,7 +277,7 @@ def _show_relocation(settings: Settings, host: Host, scene: Scene) -> None:
 
 def _write_page(settings: Settings, payloads: list[str]) -> int:
     """Write the page: the uploads, and on every accepted payload apply and then revert."""
-    from xsplice_loader.report.page import page_html  # noqa: PLC0415 - only for --html
+    from xsplice_loader.report.page.page import page_html  # noqa: PLC0415 - only for --html
 
     contents = _contents(settings, payloads)
     host = _host(settings, contents)

@@ -13,7 +13,7 @@ import click
 
 from xsplice_loader import __version__
 from xsplice_loader.cli.hosting import UNUSABLE, UnusableError, find_hypervisor, safe, upload_file
-from xsplice_loader.cli.options import check_places, loading_options
+from xsplice_loader.cli.options import check_places, loading_options, schema_option
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
 from xsplice_loader.cli.parameters import Arguments
 from xsplice_loader.streams import read_bounded
@@ -83,17 +83,6 @@ class Settings(NamedTuple):
     quiet: bool
 
 
-def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if not wanted or context.resilient_parsing:
-        return
-    import msgspec  # noqa: PLC0415 - only here
-
-    from xsplice_loader.report.document import json_schema  # noqa: PLC0415
-
-    emit(None, msgspec.json.format(msgspec.json.encode(json_schema()), indent=2) + b"\n")
-    context.exit(ACCEPTED)
-
-
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("payloads", nargs=-1, metavar="PAYLOAD...")
 @click.option(
@@ -133,14 +122,7 @@ def _print_schema(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("-o", "--output", metavar="FILE", help="write the result here instead of standard output")
 @click.option("-v", "--verbose", is_flag=True, help="also sections, and every finding")
 @click.option("-q", "--quiet", is_flag=True, help="only the verdicts")
-@click.option(
-    "--schema",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_schema,
-    help="print the JSON Schema of --format json, and exit",
-)
+@schema_option("xsplice_loader.report.document:json_schema")
 @click.version_option(__version__, prog_name="xsplice-load")
 def main(**options: object) -> None:
     """Load payloads, in order, on one simulated Xen.

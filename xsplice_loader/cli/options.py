@@ -1,12 +1,14 @@
-"""Options that choose rules and places, the same for every command that loads."""
+"""Options that several commands have: rules and places, and the schema of what they write."""
 
 from __future__ import annotations
 
+import importlib
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from xsplice_loader.cli.output import emit
 from xsplice_loader.cli.parameters import AddressRange, PageAddress, VmapName
 
 if TYPE_CHECKING:
@@ -75,6 +77,29 @@ def loading_options(command: Command) -> Command:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def schema_option(maker: str) -> Callable[[Command], Command]:
+    """Add `--schema` to a command; `maker` names what makes the schema, as `MODULE:FUNCTION`."""
+
+    def show(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+        if not wanted or context.resilient_parsing:
+            return
+        import msgspec  # noqa: PLC0415 - only here
+
+        module, _, function = maker.partition(":")
+        schema = getattr(importlib.import_module(module), function)()
+        emit(None, msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n")
+        context.exit(0)
+
+    return click.option(
+        "--schema",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="print the JSON Schema of --format json, and exit",
+    )
 
 
 def check_places(place: int | None, vmap: object) -> None:

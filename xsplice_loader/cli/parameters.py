@@ -110,6 +110,7 @@ def _guarded(name: str, callback: VmapCallback) -> VmapCallback:
         except Exception as error:
             raise CallbackError(f"the callback {name} failed: {type(error).__name__}: {error}") from None
 
+    ask.__qualname__ = name
     return ask
 
 

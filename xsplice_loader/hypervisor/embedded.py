@@ -164,8 +164,12 @@ def _expanded(data: bytes, layout: Layout, starts: npt.NDArray[np.intp]) -> list
     total = int(lengths.sum())
     if total > _EXPANDED_LIMIT:
         raise NoTableError
+    if not lengths.all():
+        sources, lengths = sources[lengths > 0], lengths[lengths > 0]
+    # Within a token one goes a byte on for a byte, and from each to the next as far as these lie apart.
     before = np.cumsum(lengths, dtype=np.int32) - lengths
-    gather = np.repeat(sources - before, lengths)
-    gather += np.arange(total, dtype=np.int32)
+    gather = np.ones(total, np.int32)
+    gather[before] += np.diff(sources - before, prepend=np.int32(1))
+    np.cumsum(gather, out=gather)
     expanded: bytes = np.frombuffer(data, np.uint8)[gather].tobytes()
     return expanded.split(b"\0")[1:]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -87,9 +87,14 @@ class SymbolTable:
 
     def address_of(self, name: bytes) -> int | None:
         """Return what Xen's lookup gives for a name; None if not found or at address 0 (`spec/03 §1.1`)."""
+        return self.finder(name)
+
+    @property
+    def finder(self) -> Callable[[bytes], int | None]:
+        """The same look-up, for whoever makes many."""
         if self._address_by_name is None:
             self._address_by_name = self._index()
-        return self._address_by_name.get(name)
+        return self._address_by_name.get
 
     def symbol_at(self, address: int) -> tuple[bytes, int] | None:
         """Return the symbol that `address` lies in, and how many bytes behind its start.

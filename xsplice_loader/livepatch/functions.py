@@ -104,7 +104,8 @@ class FunctionTable:
         resolved = self._resolve(entry, wild)
         if resolved is None or (self.release.resolves_before_verifying and not self._verify(resolved)):
             return None
-        ENTRY.pack_into(table, start, pointer, new_addr, resolved.old_addr, new_size, old_size, version)
+        if resolved is not entry:
+            ENTRY.pack_into(table, start, pointer, new_addr, resolved.old_addr, new_size, old_size, version)
         self._check_distance(resolved)
         return resolved
 

@@ -154,13 +154,13 @@ class AddressSpace:
             raise MemoryFault(
                 start, f"the pages {start:#018x}-{end:#018x} are not mapped, so they cannot be made {permissions}"
             )
-        outside = [
-            piece
-            for old in mapping.protections
-            for piece in (old._replace(end=min(old.end, start)), old._replace(start=max(old.start, end)))
-            if piece.start < piece.end
-        ]
-        mapping.protections = sorted([*outside, Protection(start, end, permissions)])
+        changed = [Protection(start, end, permissions)]
+        for old in mapping.protections:
+            if old.start < start:
+                changed.append(old if old.end <= start else old._replace(end=start))
+            if old.end > end:
+                changed.append(old if old.start >= end else old._replace(start=end))
+        mapping.protections = sorted(changed)
 
     def occupant(self, start: int, pages: int) -> str | None:
         """Name what lies in `pages` pages from `start`, or None where they are free."""
@@ -386,6 +386,12 @@ class AddressSpace:
         Raises:
             MemoryFault: the string runs into unmapped memory.
         """
+        mapping = self._mapping_of(address, 1)
+        if mapping is not None:
+            offset = address - mapping.start
+            whole, nul, _ = mapping.contents[offset : offset + limit].tobytes().partition(b"\0")
+            if nul:
+                return whole
         out = bytearray()
         while len(out) < limit:
             step = min(PAGE_SIZE - (address + len(out)) % PAGE_SIZE, 64, limit - len(out))

@@ -36,11 +36,22 @@ PERMISSIONS: Mapping[RegionName, Literal["r-x", "rw-", "r--"]] = {"text": "r-x",
 ORDER: tuple[RegionName, RegionName, RegionName] = ("text", "rw", "ro")
 
 
+class Place(NamedTuple):
+    """Where a section goes within its region."""
+
+    index: int  # type: ignore[assignment]  # a section's number has no other name, and nobody looks for values in it
+    name: str
+    region: RegionName
+    offset: int
+    """In bytes."""
+    size: int
+
+
 class Layout(NamedTuple):
     """Offsets within regions, before any address is known."""
 
-    places: dict[int, tuple[RegionName, int]]
-    """Section index to region and offset in it, in bytes; ignored sections are absent."""
+    places: tuple[Place, ...]
+    """Where each section goes, in the order of the section table; ignored sections are absent."""
     sizes: dict[RegionName, int]
     """Bytes of each region."""
     pages: int
@@ -97,7 +108,7 @@ def lay_out(payload: ObjectFile, findings: Findings) -> Layout:
 
 
 def _lay_out(payload: ObjectFile, findings: Findings) -> Layout:
-    places: dict[int, tuple[RegionName, int]] = {}
+    places: list[Place] = []
     sizes: dict[RegionName, int] = dict.fromkeys(ORDER, 0)
     writable = []
     for section in payload.sections:
@@ -132,25 +143,27 @@ def _lay_out(payload: ObjectFile, findings: Findings) -> Layout:
         offset = (sizes[region] + alignment - 1) & ~(alignment - 1) & ADDRESS_MASK
         sizes[region] = (offset + section.size) & ADDRESS_MASK
         # Xen keeps the offset in 32 bits; sizes are kept whole (spec/02 §3).
-        places[section.index] = region, offset & 0xFFFF_FFFF
+        places.append(Place(section.index, section.text_name, region, offset & 0xFFFF_FFFF, section.size))
         if region == "rw":
             writable.append(section)
     total = (_page_align(sizes["text"]) + _page_align(sizes["rw"]) + sizes["ro"]) & ADDRESS_MASK
-    return Layout(places, sizes, -(-total // PAGE_SIZE), tuple(writable))
+    return Layout(tuple(places), sizes, -(-total // PAGE_SIZE), tuple(writable))
 
 
-def place(payload: ObjectFile, layout: Layout, base: int) -> Placement:
+def place(layout: Layout, base: int) -> Placement:
     """Turn offsets into addresses, the text region starting at `base`."""
     starts, address = {}, base
     for name in ORDER:
         starts[name] = address
         address = (address + _page_align(layout.sizes[name])) & ADDRESS_MASK
     text, rw, ro = (Region(name, starts[name], layout.sizes[name], PERMISSIONS[name]) for name in ORDER)
-    addresses = {index: (starts[region] + offset) & ADDRESS_MASK for index, (region, offset) in layout.places.items()}
     sections = tuple(
-        PlacedSection(index, payload.section(index).text_name, region, addresses[index], payload.section(index).size)
-        for index, (region, _) in layout.places.items()
+        [
+            PlacedSection(index, name, region, (starts[region] + offset) & ADDRESS_MASK, size)
+            for index, name, region, offset, size in layout.places
+        ]
     )
+    addresses = {index: address for index, _, _, address, _ in sections}
     return Placement((text, rw, ro), layout.pages, addresses, sections)
 
 

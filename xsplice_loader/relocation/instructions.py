@@ -69,7 +69,7 @@ class InstructionFinder:
             return None
         offset = begins[position]
         code = self._contents[offset : offset + MAX_INSTRUCTION].tobytes()
-        for decoded in _disassembler().disasm(code, self._address + offset, 1):
+        for decoded in disassembler().disasm(code, self._address + offset, 1):
             if field + 4 <= offset + decoded.size:
                 return Instruction(offset, decoded.size, _with_symbol(decoded, symbol))
         return None
@@ -79,7 +79,7 @@ class InstructionFinder:
         following = bisect_right(self._starts, start)
         end = self._starts[following] if following < len(self._starts) else len(self._contents)
         code = self._contents[start : min(end, start + MAX_SWEEP)].tobytes()
-        return [start + at for at, _, _, _ in _disassembler().disasm_lite(code, 0)]
+        return [start + at for at, _, _, _ in disassembler().disasm_lite(code, 0)]
 
 
 def finder_in(payload: ObjectFile, section: int, contents: np.ndarray, address: int) -> InstructionFinder:
@@ -98,7 +98,8 @@ def _with_symbol(decoded: Any, symbol: str) -> str:
 _cached: list[Any] = []
 
 
-def _disassembler() -> Any:
+def disassembler() -> Any:
+    """Return capstone for 64-bit code in AT&T syntax; it is imported when first asked for."""
     if not _cached:
         import capstone  # noqa: PLC0415 - 50 ms that only a refusal needs
 
@@ -111,6 +112,6 @@ def _disassembler() -> Any:
 
 def disassemble(code: bytes, address: int) -> tuple[str, int] | None:
     """Return the first instruction of `code` in AT&T syntax and its size in bytes; None where it is none."""
-    for decoded in _disassembler().disasm(code[:MAX_INSTRUCTION], address, 1):
+    for decoded in disassembler().disasm(code[:MAX_INSTRUCTION], address, 1):
         return f"{decoded.mnemonic} {decoded.op_str}".strip(), int(decoded.size)
     return None

@@ -47,8 +47,6 @@ class Joint(NamedTuple):
     """Rows per type number."""
     symbols: np.ndarray
     """The symbol of each row."""
-    targets: tuple[int, ...]
-    """The sections that fields are in."""
 
 
 _TYPES = (R_X86_64_NONE, R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32)
@@ -104,7 +102,6 @@ def _joined(payload: ObjectFile, groups: list[RelocationSection]) -> Joint | Non
         Fields(symbol[absolute], target[absolute], offset[absolute], added[absolute]),
         {number: int(np.count_nonzero(kind == number)) for number in _TYPES},
         symbol,
-        tuple({group.target.index for group in groups}),
     )
 
 
@@ -123,12 +120,7 @@ def apply(joint: Joint, placement: Placement, symbols: ResolvedSymbols, image: n
     """Write every field, or none where some row cannot be applied; tell which."""
     if not symbols.usable[joint.symbols].all() or symbols.unplaced[joint.symbols].any():
         return False
-    starts = np.zeros(max(joint.targets, default=0) + 1, np.uint64)
-    for index in joint.targets:
-        address = placement.addresses.get(index)
-        if address is None:
-            return False
-        starts[index] = address
+    starts = symbols.sections
     relative, absolute = joint.relative, joint.absolute
     start = starts[relative.target]
     value = symbols.values[relative.symbol] + relative.added

@@ -35,6 +35,8 @@ class ResolvedSymbols(NamedTuple):
     """Defined in a section that got no address, so that `values` holds the raw value, as bool."""
     assumed: np.ndarray
     """Not found, but taken to lie at the start of Xen's image, as bool."""
+    sections: np.ndarray
+    """The address of each section by its index, as uint64; 0 for those without one."""
 
 
 class Lookup(NamedTuple):
@@ -104,7 +106,7 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
     if None not in addresses_found and not len(strange):
         values[undefined] = np.array(addresses_found, np.uint64)
         usable[undefined] = True
-        return _resolved(values, usable, unplaced, assumed, findings)
+        return _resolved(values, usable, unplaced, assumed, addresses, findings)
     known = dict(zip(undefined.tolist(), addresses_found, strict=True))
     for index in np.union1d(undefined, strange).tolist():
         name = symbols.name(index)
@@ -128,16 +130,21 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
         values[index] = found
         usable[index] = True
 
-    return _resolved(values, usable, unplaced, assumed, findings)
+    return _resolved(values, usable, unplaced, assumed, addresses, findings)
 
 
 def _resolved(
-    values: np.ndarray, usable: np.ndarray, unplaced: np.ndarray, assumed: np.ndarray, findings: Findings
+    values: np.ndarray,
+    usable: np.ndarray,
+    unplaced: np.ndarray,
+    assumed: np.ndarray,
+    sections: np.ndarray,
+    findings: Findings,
 ) -> ResolvedSymbols:
     if findings.release.refuses_ignored_symbols:
         usable &= ~unplaced
     usable[0] = False
-    return ResolvedSymbols(values, usable, unplaced, assumed)
+    return ResolvedSymbols(values, usable, unplaced, assumed, sections)
 
 
 def _refuse_index(name: bytes, index: int, where: int, count: int, findings: Findings) -> None:

@@ -66,9 +66,11 @@ def source_lines(trace: LoadTrace) -> list[Line]:
     try:
         file = ELFFile(io.BytesIO(_with_debug_relocated(trace)))
         # Debug information is written by compilers, but a payload may hold anything at all in its place.
-        return sorted(_lines_in(file.get_dwarf_info(relocate_dwarf_sections=False)))
+        found = list(_lines_in(file.get_dwarf_info(relocate_dwarf_sections=False)))
     except (DWARFError, ELFError, ConstructError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
         return []
+    # One function may begin where another ends.
+    return sorted(found, key=lambda line: (line.address, line.file is not None))
 
 
 def _lines_in(dwarf: object) -> Iterator[Line]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile
     from xsplice_loader.relocation.resolution import ResolvedSymbols
+    from xsplice_loader.results import PatchedFunction
 
 
 class LoadTrace(NamedTuple):
@@ -20,3 +21,5 @@ class LoadTrace(NamedTuple):
     symbols: ResolvedSymbols
     image: np.ndarray
     """The payload's memory from its base on, as uint8."""
+    functions: tuple[PatchedFunction, ...] = ()
+    """What the entries of the function table would patch, also where Xen refused before it looked at them."""

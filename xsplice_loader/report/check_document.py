@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from xsplice_loader.report.document import address, errno_entry, finding_entry
-from xsplice_loader.report.schema import Errno, FindingEntry, Range
+from xsplice_loader.report.schema import Errno, FindingEntry, HypervisorEntry, Range
 from xsplice_loader.results import Verdict  # noqa: TC001 - msgspec reads it at run time
 
 if TYPE_CHECKING:
@@ -19,19 +19,6 @@ if TYPE_CHECKING:
     from xsplice_loader.results import CellWindow, CheckedHypervisor
 
 SCHEMA: Final = "xsplice-check/1"
-
-
-class HypervisorRow(msgspec.Struct, frozen=True):
-    """A hypervisor that payloads were checked against."""
-
-    file: str
-    release: str
-    build_id: str | None
-    text: Range
-    arena: Range
-    symbols: int
-    built_in: bool
-    assumed: bool
 
 
 class PayloadRow(msgspec.Struct, frozen=True):
@@ -108,7 +95,7 @@ class CheckDocument(msgspec.Struct, frozen=True):
     """What `xsplice-check --format json` writes."""
 
     schema: Literal["xsplice-check/1"]
-    hypervisors: list[HypervisorRow]
+    hypervisors: list[HypervisorEntry]
     payloads: list[PayloadRow]
     cells: list[CellEntry]
     summary: Summary
@@ -136,9 +123,9 @@ def check_json(run: Run) -> Iterator[bytes]:
     yield b'],\n"summary":' + encode(_summary(run)) + b"}\n"
 
 
-def _hypervisor(hypervisor: CheckedHypervisor) -> HypervisorRow:
+def _hypervisor(hypervisor: CheckedHypervisor) -> HypervisorEntry:
     (text_start, text_end), (arena_start, arena_end) = hypervisor.text, hypervisor.arena
-    return HypervisorRow(
+    return HypervisorEntry(
         hypervisor.file,
         hypervisor.release,
         hypervisor.build_id,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.checking.policies import POLICIES
 from xsplice_loader.relocation.numbers import size_text
+from xsplice_loader.report.checked import UNREADABLE
 from xsplice_loader.report.escaping import for_terminal
 from xsplice_loader.report.findings import finding_lines
 from xsplice_loader.rules.errnos import errno_name
@@ -53,6 +54,10 @@ def _matrix(run: Run, paint: Paint) -> Iterator[str]:
             word, role = ("not done", "warning") if line is None else _word(line.cell)
             cells.append(paint(word, role) + " " * (COLUMN - len(word)))
         yield f"{name:{width}}  {''.join(cells)}".rstrip()
+    if any(line.cell.accepted and line.cell.findings for line in run.journal):
+        yield paint("* accepted, and there is something to say", "quiet")
+    if run.verdicts[UNREADABLE]:
+        yield paint("? not checked: the payload or the hypervisor cannot be read", "quiet")
 
 
 def _shortened(paths: Sequence[str]) -> Sequence[str]:
