@@ -1,11 +1,12 @@
-"""Which releases have a rule."""
+"""Which releases have a rule, and in which order they test."""
 
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from xsplice_loader.releases import NEWEST_BRANCH, Release, release, turning_points
+from xsplice_loader.rules.rule import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,16 @@ def applies(rule: Rule, release: Release) -> bool:
     if rule.id in ONLY_WHERE:
         return ONLY_WHERE[rule.id](release)
     return rule.switch is None or bool(getattr(release, rule.switch))
+
+
+def stages_of(release: Release) -> list[Stage]:
+    """Return the steps of a load in a release's order; releases differ in when they compare build-ids, if at all."""
+    stages: list[Stage] = list(get_args(Stage))
+    if release.xen_build_id_check != "early":
+        stages.remove("build-id")
+    if release.xen_build_id_check == "late":
+        stages.insert(stages.index("prepare") + 1, "build-id")
+    return stages
 
 
 class Span(NamedTuple):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from xsplice_loader.payload import PayloadFile
 from xsplice_loader.rules import RULES, observations
-from xsplice_loader.rules.applicability import applies
+from xsplice_loader.rules.applicability import applies, stages_of
+from xsplice_loader.rules.rule import Stage
 from xsplice_loader.teaching import walk_addresses, walk_content, walk_form, walk_memory
 from xsplice_loader.teaching.scene import Scene, silent
 
@@ -18,21 +19,17 @@ if TYPE_CHECKING:
     from xsplice_loader.host_state import LoadedPayload
     from xsplice_loader.releases import Release
     from xsplice_loader.results import Finding, LoadResult
-    from xsplice_loader.rules.rule import Stage
     from xsplice_loader.teaching.blocks import Block
 
+StepName = Stage | Literal["upload"]
 Outcome = Literal["passed", "refused", "crash", "never reached", "would be refused", "would crash"]
 
 
-class _Station:
-    """One step of the load: its name, the question that it answers, and who tells of it."""
+class Station(NamedTuple):
+    """What a step of the load asks, and who tells of it."""
 
-    def __init__(
-        self, name: Stage | Literal["upload"], question: str, tell: Callable[[Scene], Iterator[Block]]
-    ) -> None:
-        self.name = name
-        self.question = question
-        self.tell = tell
+    question: str
+    tell: Callable[[Scene], Iterator[Block]]
 
 
 OBSERVED_AT: dict[str, Stage] = {
@@ -45,29 +42,29 @@ OBSERVED_AT: dict[str, Stage] = {
     observations.SHORT_NOP_ON_ENDBR64.id: "prepare",
 }
 """The steps at which this program notes what Xen does not test; what stands nowhere here is noted at the first."""
-_BUILD_ID = _Station("build-id", "Was the payload made for the Xen that is running?", walk_content.tell_build_id)
-_STATIONS = (
-    _Station("upload", "Does Xen want this file at all?", walk_form.tell_upload),
-    _Station("header", "Is it a relocatable ELF file for this machine?", walk_form.tell_header),
-    _Station("sections", "Do the section headers say things that can be true?", walk_form.tell_sections),
-    _Station("names", "Can the sections be called by their names?", walk_form.tell_names),
-    _Station("symbols", "Can the symbols be called by theirs?", walk_form.tell_symbols),
-    _Station("placement", "Where does each section go?", walk_memory.tell_placement),
-    _Station("resolution", "What address is behind each symbol?", walk_addresses.tell_resolution),
-    _Station("relocation", "Which values go into the code, and do they fit?", walk_addresses.tell_relocation),
-    _Station("special-sections", "Are the sections there that every payload needs?", walk_content.tell_special),
-    _Station("patching-sections", "Is there anything to patch?", walk_content.tell_patching),
-    _Station("prepare", "What does the payload mean to do, and can it be done?", walk_content.tell_prepare),
-    _Station("symbol-table", "Which names does it bring along for later payloads?", walk_content.tell_symbol_table),
-    _Station("permissions", "What may be done with its memory from now on?", walk_memory.tell_permissions),
-)
+STATIONS: dict[StepName, Station] = {
+    "upload": Station("Does Xen want this file at all?", walk_form.tell_upload),
+    "header": Station("Is it a relocatable ELF file for this machine?", walk_form.tell_header),
+    "sections": Station("Do the section headers say things that can be true?", walk_form.tell_sections),
+    "names": Station("Can the sections be called by their names?", walk_form.tell_names),
+    "symbols": Station("Can the symbols be called by theirs?", walk_form.tell_symbols),
+    "placement": Station("Where does each section go?", walk_memory.tell_placement),
+    "resolution": Station("What address is behind each symbol?", walk_addresses.tell_resolution),
+    "relocation": Station("Which values go into the code, and do they fit?", walk_addresses.tell_relocation),
+    "special-sections": Station("Are the sections there that every payload needs?", walk_content.tell_special),
+    "patching-sections": Station("Is there anything to patch?", walk_content.tell_patching),
+    "prepare": Station("What does the payload mean to do, and can it be done?", walk_content.tell_prepare),
+    "build-id": Station("Was the payload made for the Xen that is running?", walk_content.tell_build_id),
+    "symbol-table": Station("Which names does it bring along for later payloads?", walk_content.tell_symbol_table),
+    "permissions": Station("What may be done with its memory from now on?", walk_memory.tell_permissions),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of the load."""
 
-    name: Stage | Literal["upload"]
+    name: StepName
     question: str
     outcome: Outcome
     told: tuple[Block, ...]
@@ -103,14 +100,9 @@ def retrace(scene: Scene) -> Walk:
     return Walk(scene.result, scene.release.name, tuple(_steps(scene)))
 
 
-def stations(release: Release) -> tuple[_Station, ...]:
-    """Return the steps in the order of a release, which differ in when build-ids are compared (`spec/01 §3`)."""
-    names = [station.name for station in _STATIONS]
-    where = {"early": names.index("placement"), "late": names.index("symbol-table")}
-    if release.xen_build_id_check == "none":
-        return _STATIONS
-    at = where[release.xen_build_id_check]
-    return (*_STATIONS[:at], _BUILD_ID, *_STATIONS[at:])
+def steps_of(release: Release) -> tuple[StepName, ...]:
+    """Return the steps in the order of a release (`spec/01 §3`)."""
+    return ("upload", *stages_of(release))
 
 
 def rules_at(name: str, release: Release) -> tuple[str, ...]:
@@ -124,21 +116,16 @@ def rules_at(name: str, release: Release) -> tuple[str, ...]:
 
 def _steps(scene: Scene) -> Iterator[Step]:
     has_ended = False
-    for station in stations(scene.release):
-        found = tuple(finding for finding in scene.result.findings if _station_of(finding) == station.name)
+    for name in steps_of(scene.release):
+        station = STATIONS[name]
+        found = tuple(finding for finding in scene.result.findings if _step_of(finding) == name)
         outcome = _outcome(found, has_ended=has_ended)
-        yield Step(
-            station.name,
-            station.question,
-            outcome,
-            tuple(station.tell(scene)),
-            rules_at(station.name, scene.release),
-            found,
-        )
+        told = tuple(station.tell(scene))
+        yield Step(name, station.question, outcome, told, rules_at(name, scene.release), found)
         has_ended = has_ended or outcome in ("refused", "crash")
 
 
-def _station_of(finding: Finding) -> str:
+def _step_of(finding: Finding) -> str:
     if finding.stage is not None:
         return finding.stage
     return OBSERVED_AT.get(finding.rule, "upload")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.memory.vmap.bitmap import Bitmap
-    from xsplice_loader.payload import Section
+    from xsplice_loader.payload import ObjectFile, Section
     from xsplice_loader.teaching.scene import Scene
 
 DRAWN = 60
@@ -45,12 +45,12 @@ def tell_placement(scene: Scene) -> Iterator[Block]:
         yield Paragraph(f"It would take {count_text(layout.pages, 'page')}: {sizes}. Nobody looked for an address.")
         return
     placement = scene.trace.placement
-    yield _sections(scene, placement)
+    yield _sections(payload, placement)
     yield from _address(scene, placement)
 
 
-def _sections(scene: Scene, placement: Placement) -> Block:
-    sections = {placed.index: scene.trace.payload.section(placed.index) for placed in placement.sections}  # type: ignore[union-attr]
+def _sections(payload: ObjectFile, placement: Placement) -> Block:
+    sections = {placed.index: payload.section(placed.index) for placed in placement.sections}
     return Table(
         ("section", "flags", "region", "address", "bytes", "aligned"),
         tuple(

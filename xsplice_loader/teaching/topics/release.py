@@ -9,7 +9,7 @@ from xsplice_loader.teaching.blocks import Block, Heading, Paragraph, Table
 from xsplice_loader.teaching.examples.recipe import CALL, DEPENDS, OLD_REPLACEMENT, REPLACEMENT, payload
 from xsplice_loader.teaching.outcomes import verdict_text
 from xsplice_loader.teaching.topics.cases import result_of
-from xsplice_loader.teaching.walk import stations
+from xsplice_loader.teaching.walk import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,5 @@ def tell() -> Iterator[Block]:
     yield Paragraph("They are the same in all releases but for one: when the payload's wish for a Xen is looked at.")
     yield Table(
         ("release", "steps"),
-        tuple(
-            (name, ", ".join(station.name for station in stations(release(name))))
-            for name in ("4.13.0", "4.17.7", "4.20.3")
-        ),
+        tuple((name, ", ".join(steps_of(release(name)))) for name in ("4.13.0", "4.17.7", "4.20.3")),
     )
