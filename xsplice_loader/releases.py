@@ -299,6 +299,14 @@ def release(name: str) -> Release:
     return Release(name=name, version=version, **switches)
 
 
+def turning_points() -> tuple[Version, ...]:
+    """Return the releases at which any rule changed, ascending, the first of every branch among them."""
+    major, newest = NEWEST_BRANCH
+    branches = {(major, minor, 0) for minor in range(OLDEST[1], newest + 1)}
+    changes = {first for _, *steps in SWITCHES.values() for change, _ in steps for first in change.first}
+    return tuple(sorted(branches | changes))
+
+
 def _check_that_the_table_is_whole() -> None:
     switches = set(Release._fields) - {"name", "version"}
     assert switches == set(SWITCHES), switches ^ set(SWITCHES)

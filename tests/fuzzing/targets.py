@@ -31,21 +31,29 @@ from xsplice_loader.host.tool import LivepatchTool
 from xsplice_loader.hypervisor.elf import read_elf
 from xsplice_loader.payload import PayloadFile, text_of
 from xsplice_loader.relocation.listing import list_relocations
+from xsplice_loader.relocation.relocating import relocation_sections
 from xsplice_loader.report.check_document import check_json
 from xsplice_loader.report.check_text import check_lines
 from xsplice_loader.report.checked import Run
 from xsplice_loader.report.document import document, encode
 from xsplice_loader.report.elf_file import elf_file
+from xsplice_loader.report.explain import Style, lesson_lines
+from xsplice_loader.report.explain_walk import walk_lines
 from xsplice_loader.report.github import github
 from xsplice_loader.report.junit import junit
 from xsplice_loader.report.page.page import page_html
 from xsplice_loader.report.sarif import sarif
 from xsplice_loader.report.text import load_report, plain
+from xsplice_loader.teaching.anatomy import NeverPlacedError, NoSuchRelocationError, anatomy
+from xsplice_loader.teaching.relocation_blocks import relocation_blocks
+from xsplice_loader.teaching.scene import silent
+from xsplice_loader.teaching.walk import retrace, scene_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from xsplice_loader import LoadResult
+    from xsplice_loader.teaching.scene import Scene
 
 PAYLOADS = Path(__file__).parents[2] / "payloads"
 RELEASES = ("4.7.0", "4.10.0", "4.12.0", "4.14.0", "4.14.6", "4.17.2", "4.17.7", "4.20.3", "4.21.0")
@@ -73,14 +81,29 @@ def samples() -> tuple[bytes, ...]:
 
 
 def payload(data: bytes) -> None:
-    """Upload, apply, revert, replace and unload under some release's rules, and write every report."""
+    """Upload, explain, apply, revert, replace and unload under some release's rules, and write every report."""
     release, data = RELEASES[data[0] % len(RELEASES)] if data else None, data[1:]
     host = Host(model(), release=release)
     result = host.upload("fuzzed", data)
+    _explain(scene_of(host, result, data, ()))
     if result.accepted:
         for verb in (host.apply, host.revert, host.replace, host.revert, host.unload):
             verb("fuzzed")
     _report(host, result)
+
+
+def _explain(scene: Scene) -> None:
+    """Tell the walk, and take the first relocation of each table apart."""
+    style = Style(80, plain, verbosity=1)
+    "\n".join(walk_lines(retrace(scene), style)).encode()
+    if scene.payload is None:
+        return
+    for group in relocation_sections(scene.payload, silent(scene.release)):
+        try:
+            found = anatomy(scene, group.section.text_name, 0)
+        except (NeverPlacedError, NoSuchRelocationError):
+            continue
+        "\n".join(lesson_lines(relocation_blocks(found), style)).encode()
 
 
 def _report(host: Host, result: LoadResult) -> None:

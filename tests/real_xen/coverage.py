@@ -16,9 +16,10 @@ from xsplice_loader import Host
 from xsplice_loader.emulation import run_hook
 from xsplice_loader.host.tool import LivepatchTool
 from xsplice_loader.rules import RULES, checking
+from xsplice_loader.rules.applicability import applies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from xsplice_loader.releases import Release
     from xsplice_loader.rules import Rule
@@ -51,18 +52,6 @@ REASONS = {
 }
 """Why a rule that a release has cannot be seen there."""
 
-ONLY_WHERE: dict[str, Callable[[Release], bool]] = {
-    **dict.fromkeys(("XSP050", "XSP051", "XSP052", "XSP053"), lambda release: release.xen_build_id_check == "early"),
-    **dict.fromkeys(("XSP160", "XSP161", "XSP162"), lambda release: release.xen_build_id_check == "late"),
-    **dict.fromkeys(("XSP144", "XSP154", "XSP189"), lambda release: release.passes_note_errors),
-    **dict.fromkeys(("XSP143", "XSP151"), lambda release: not release.passes_note_errors),
-    "XSP091": lambda release: not release.refuses_ignored_symbols,
-    "XSP090": lambda release: not release.checks_symbol_zero,
-    "XSP150": lambda release: not release.empty_exception_table,
-    "XSP187": lambda release: not release.alternatives_return_errors,
-}
-"""The releases that have a rule, where that takes more than a switch that is on."""
-
 
 OF_THE_CHECKER = frozenset(rule.id for rule in checking.ALL)
 """Rules on what is asked beyond an upload, of which no hypervisor knows anything."""
@@ -93,11 +82,7 @@ def report(release: str) -> tuple[list[str], int]:
 
 def has(release: Release, rule: Rule) -> bool:
     """Tell whether a release has a rule."""
-    if rule.id in OF_THE_CHECKER:
-        return False
-    if rule.id in ONLY_WHERE:
-        return ONLY_WHERE[rule.id](release)
-    return rule.switch is None or bool(getattr(release, rule.switch))
+    return rule.id not in OF_THE_CHECKER and applies(rule, release)
 
 
 def recorded(release: str) -> dict[str, str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from records import recorded_hypervisor
 
-from real_xen.coverage import ONLY_WHERE, REASONS, RECORDS, has, recorded
+from real_xen.coverage import REASONS, RECORDS, has, recorded
 from xsplice_loader.rules import RULES
+from xsplice_loader.rules.applicability import ONLY_WHERE
 
 
 def test_reasons_are_for_rules_that_there_are() -> None:

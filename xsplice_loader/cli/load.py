@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import click
 
 from xsplice_loader import __version__
+from xsplice_loader.cli.hosting import UNUSABLE, UnusableError, find_hypervisor, safe, upload_file
 from xsplice_loader.cli.options import check_places, loading_options, schema_option
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
 from xsplice_loader.cli.parameters import Arguments
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from xsplice_loader.report.schema import When
     from xsplice_loader.results import LoadResult, Relocation, Step
 
-ACCEPTED, REFUSED, UNUSABLE = 0, 1, 2
+ACCEPTED, REFUSED = 0, 1
 MAX_SCRIPT = 1 << 20
 """Bytes of a script at most."""
 LONGEST_NAME = 240
@@ -50,12 +51,6 @@ Examples:
 Exit status: 0 every payload accepted, 1 some payload refused or some command of a script failed, 2 wrong usage or a
 file that cannot be read.
 """
-
-
-class UnusableError(click.ClickException):
-    """What was given cannot be used, though the command was typed rightly."""
-
-    exit_code = UNUSABLE
 
 
 class Settings(NamedTuple):
@@ -167,7 +162,7 @@ def run(settings: Settings) -> int:
     before = _execute(host, settings, "before", required=False)
     if commands is None and not settings.apply and settings.run is None:
         steps = None
-        results = [_upload(host, file, contents[file]) for file in settings.payloads]
+        results = [upload_file(host, file, contents[file]) for file in settings.payloads]
     else:
         steps, results = _run(settings, host, commands, contents)
     has_died = steps is not None and any(step.crash is not None for step in steps)
@@ -182,7 +177,7 @@ def _commands(script: str) -> list[Command]:
     from xsplice_loader.host.script import ScriptError, read_script  # noqa: PLC0415 - only for scripts
 
     data = read_bounded(script, MAX_SCRIPT)
-    shown = _safe(script)
+    shown = safe(script)
     if isinstance(data, OSError):
         raise UnusableError(f"{shown} cannot be read: {data.strerror or data}")
     if len(data) > MAX_SCRIPT:
@@ -190,7 +185,7 @@ def _commands(script: str) -> list[Command]:
     try:
         return read_script(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
     except ScriptError as error:
-        raise UnusableError(f"{shown}: {_safe(str(error))}") from None
+        raise UnusableError(f"{shown}: {safe(str(error))}") from None
 
 
 def _paths(settings: Settings, commands: list[Command] | None) -> dict[str, str]:
@@ -228,7 +223,7 @@ def _run(
     steps = list(upload_and_apply(tool, named, nodeps=settings.nodeps))
     uploaded = len(tool.uploads)
     # Once the machine is dead there are no steps any more; but what it would have made of the rest can be told.
-    rest = [_upload(host, file, contents[file]) for file in settings.payloads[uploaded:]]
+    rest = [upload_file(host, file, contents[file]) for file in settings.payloads[uploaded:]]
     return steps, [*tool.uploads, *rest]
 
 
@@ -271,48 +266,19 @@ def _execute(host: Host, settings: Settings, when: When, *, required: bool) -> l
     except UnknownFunctionError as error:
         if not required:
             return []
-        raise UnusableError(_safe(f"--run {settings.run}: {error}")) from None
+        raise UnusableError(safe(f"--run {settings.run}: {error}")) from None
     except EmulatorMissingError as error:
         raise UnusableError(str(error)) from None
 
 
 def _hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
-    from xsplice_loader.hypervisor import Hypervisor, HypervisorFileError  # noqa: PLC0415 - numpy, as above
-
-    try:
-        if settings.hypervisor is not None:
-            return Hypervisor.open(settings.hypervisor, settings.release)
-        return _chosen_hypervisor(settings, payloads)
-    except HypervisorFileError as error:
-        raise UnusableError(_safe(str(error))) from None
-
-
-def _chosen_hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
-    from xsplice_loader.host.choosing import ChoiceError, choose_hypervisor  # noqa: PLC0415 - numpy, as above
-
-    try:
-        return choose_hypervisor(
-            payloads,
-            directories=settings.hypervisor_path,
-            release=settings.release,
-            require=settings.require_hypervisor,
-        )
-    except ChoiceError as error:
-        raise UnusableError(_safe(str(error))) from None
-
-
-def _upload(host: Host, file: str, data: bytes | OSError) -> LoadResult:
-    from xsplice_loader.host.files import name_of, unreadable  # noqa: PLC0415 - numpy, as above
-
-    if isinstance(data, OSError):
-        return unreadable(file, data)
-    return host.upload(name_of(file), data, file=file)
-
-
-def _safe(text: str) -> str:
-    from xsplice_loader.report.escaping import for_terminal, path_text  # noqa: PLC0415 - only for messages
-
-    return for_terminal(path_text(text))
+    return find_hypervisor(
+        settings.hypervisor,
+        payloads,
+        directories=settings.hypervisor_path,
+        release=settings.release,
+        require=settings.require_hypervisor,
+    )
 
 
 def _render(
@@ -364,12 +330,12 @@ def _path_in(directory: str, name: str, extension: str) -> str:
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{_safe(directory)} cannot be made: {error.strerror or error}") from None
+        raise OutputError(f"{safe(directory)} cannot be made: {error.strerror or error}") from None
     # A script may call a payload what it likes; the file stays in the folder, and its name fits a file system.
-    safe = name.replace("/", "\\x2f")
-    if len(os.fsencode(safe)) > LONGEST_NAME:
-        raise OutputError(f"{_safe(name)} is too long for the name of a file")
-    return os.path.join(directory, f"{safe}.{extension}")
+    inside = name.replace("/", "\\x2f")
+    if len(os.fsencode(inside)) > LONGEST_NAME:
+        raise OutputError(f"{safe(name)} is too long for the name of a file")
+    return os.path.join(directory, f"{inside}.{extension}")
 
 
 def _status(results: list[LoadResult], steps: list[Step]) -> int:

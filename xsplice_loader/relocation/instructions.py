@@ -108,3 +108,10 @@ def disassembler() -> Any:
         disassembler.syntax = capstone.CS_OPT_SYNTAX_ATT
         _cached.append(disassembler)
     return _cached[0]
+
+
+def disassemble(code: bytes, address: int) -> tuple[str, int] | None:
+    """Return the first instruction of `code` in AT&T syntax and its size in bytes; None where it is none."""
+    for decoded in disassembler().disasm(code[:MAX_INSTRUCTION], address, 1):
+        return f"{decoded.mnemonic} {decoded.op_str}".strip(), int(decoded.size)
+    return None

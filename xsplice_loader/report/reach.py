@@ -8,6 +8,8 @@ from xsplice_loader.relocation.numbers import size_text
 HALF = 16
 """Columns for 2 GiB to either side."""
 REACH = 2 * GIB
+BAR_START = "-2 GiB ["
+"""What every bar has in it."""
 
 
 def reach_bar(value: int) -> str:
@@ -17,7 +19,7 @@ def reach_bar(value: int) -> str:
     """
     cells = ["-"] * (2 * HALF + 1)
     cells[HALF] = "P"
-    bar_left, bar_right = "-2 GiB [", "] +2 GiB"
+    bar_left, bar_right = BAR_START, "] +2 GiB"
     if -REACH <= value < REACH:
         cells[HALF + round(value / REACH * HALF)] = "S"
         return bar_left + "".join(cells) + bar_right

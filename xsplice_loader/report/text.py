@@ -66,12 +66,13 @@ def load_report(
         if verbosity >= 0:
             yield ""
     if verbosity >= 0:
-        yield from _hypervisor(host)
+        yield from hypervisor_lines(host)
         names = {loaded.placement.base: loaded.shown_name for loaded in host.payloads if loaded.mapping.mfns}
         yield from arena_lines(host.arena, names, everything=verbosity > 0)
 
 
-def _hypervisor(host: Host) -> Iterator[str]:
+def hypervisor_lines(host: Host) -> Iterator[str]:
+    """Yield the lines that say what payloads were loaded against, and where they go."""
     hypervisor = host.hypervisor
     file = "built-in model" if hypervisor.built_in else for_terminal(path_text(hypervisor.file))
     what = f"Xen {hypervisor.own_release.name}"
@@ -84,7 +85,7 @@ def _hypervisor(host: Host) -> Iterator[str]:
 
 
 def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: int, paint: Paint) -> Iterator[str]:
-    yield _verdict(result, paint)
+    yield verdict_line(result, paint)
     if verbosity < 0:
         return
     if result.verdict == "refused":
@@ -102,7 +103,8 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: 
     yield from finding_lines(result.findings, verbosity, paint)
 
 
-def _verdict(result: LoadResult, paint: Paint) -> str:
+def verdict_line(result: LoadResult, paint: Paint) -> str:
+    """Return the line that says what became of an upload."""
     name = for_terminal(path_text(result.file))
     if result.verdict is None:
         return f"{name}: {paint('cannot be read', 'refused')}"

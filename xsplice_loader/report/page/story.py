@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from xsplice_loader.releases import PAGE_SIZE
 from xsplice_loader.relocation.numbers import INT32
@@ -13,9 +13,9 @@ from xsplice_loader.report.escaping import path_text
 from xsplice_loader.report.page.columns import relocation_columns
 from xsplice_loader.report.page.instructions import functions_code, instructions
 from xsplice_loader.rules import RULES
+from xsplice_loader.rules.applicability import stages_of
 from xsplice_loader.rules.content import TOO_FAR_TO_JUMP
 from xsplice_loader.rules.placing import OVERFLOW
-from xsplice_loader.rules.rule import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from xsplice_loader.host import Host
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.memory.arena_map import Stretch
-    from xsplice_loader.releases import Release
     from xsplice_loader.results import Finding, LoadResult, Step
 
 SHOWN_FINDINGS = 200
@@ -63,16 +62,6 @@ def _areas(hypervisor: Hypervisor) -> list[dict[str, str]]:
     return [
         {"name": area.name, "start": address(area.start), "end": address(area.end)} for area in hypervisor.areas.areas
     ]
-
-
-def stages_of(release: Release) -> list[str]:
-    """Return the steps of a load in a release's order; releases differ in when they compare build-ids, if at all."""
-    stages: list[str] = list(get_args(Stage))
-    if release.xen_build_id_check != "early":
-        stages.remove("build-id")
-    if release.xen_build_id_check == "late":
-        stages.insert(stages.index("prepare") + 1, "build-id")
-    return stages
 
 
 def _rule(name: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The walk through a load, one relocation in numbers, rules with examples, lessons. Nothing here prints."""
