@@ -76,14 +76,17 @@ def _is_of_this_version(cell: Cell) -> bool:
 class Journal:
     """The cells of a matrix of `count` cells."""
 
-    def __init__(self, file: IO[bytes], count: int) -> None:
+    def __init__(self, file: IO[bytes], count: int, *, outlives: bool) -> None:
+        """`outlives`: somebody may go on from it, so what is noted is on its way to the disk at once."""
         self._file = file
+        self._outlives = outlives
+        self._end = 0
         self._offsets = array("q", [MISSING]) * count
 
     @classmethod
     def temporary(cls, count: int) -> Self:
         """Return a journal that is gone when it is closed."""
-        return cls(tempfile.TemporaryFile(prefix="xsplice-check-"), count)
+        return cls(tempfile.TemporaryFile(prefix="xsplice-check-"), count, outlives=False)
 
     @classmethod
     def resumed(cls, path: str, about: str, count: int) -> Self:
@@ -95,7 +98,7 @@ class Journal:
         """
         file = open(path, "a+b")  # noqa: SIM115 - it is the journal's, and closed by it
         try:
-            journal = cls(file, count)
+            journal = cls(file, count, outlives=True)
             journal._read(path, about)
         except BaseException:
             file.close()
@@ -144,7 +147,7 @@ class Journal:
                 self._offsets[record.number] = start
             start += len(line)
         self._file.truncate(start)
-        self._file.seek(0, os.SEEK_END)
+        self._end = self._file.seek(0, os.SEEK_END)
         if not start:
             self._write(Heading(FORMAT, about))
 
@@ -154,12 +157,15 @@ class Journal:
         Raises:
             OSError: the disk is full.
         """
-        self._offsets[answer.number] = self._file.seek(0, os.SEEK_END)
+        self._offsets[answer.number] = self._end
         self._write(CellLine(answer.number, answer.cell, answer.payload, answer.hypervisor))
 
     def _write(self, record: Heading | CellLine) -> None:
-        self._file.write(msgspec.json.encode(record) + b"\n")
-        self._file.flush()
+        if self._file.tell() != self._end:
+            self._file.seek(self._end)
+        self._end += self._file.write(msgspec.json.encode(record) + b"\n")
+        if self._outlives:
+            self._file.flush()
 
     def is_done(self, number: int) -> bool:
         """Tell whether a cell is there."""

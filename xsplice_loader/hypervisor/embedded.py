@@ -10,6 +10,7 @@ everything else is found by walking outwards, and each step is checked against t
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -124,15 +125,13 @@ def _decode(piece: Piece, data: bytes, layout: Layout) -> EmbeddedTable:
     offsets = np.frombuffer(data, "<u4", layout.count, layout.offsets).astype(np.uint64)
     if np.any(offsets[1:] < offsets[:-1]):
         raise NoTableError
-    texts = _expanded(data, layout, starts)
-    is_name = np.array([bool(text) for text in texts])
-    names = [text[1:] for text in texts if text]
+    names, types, is_name = _expanded(data, layout, starts)
     order = None
     end = layout.token_index + 512
     if layout.order is not None:
         entries = name_order(data, layout, layout.order, starts)
         order = (np.cumsum(is_name) - 1)[entries]
-        by_name = [names[index] for index in order.tolist()]
+        by_name = list(map(names.__getitem__, order.tolist()))
         if by_name != sorted(by_name):
             raise NoTableError
         end = layout.order + 8 * len(entries)
@@ -141,14 +140,16 @@ def _decode(piece: Piece, data: bytes, layout: Layout) -> EmbeddedTable:
         end=piece.offset + end,
         offsets=offsets[is_name],
         names=names,
-        types=b"".join(text[:1] for text in texts).decode("latin-1"),
+        types=types.decode("latin-1"),
         ends=offsets[~is_name],
         order=order,
     )
 
 
-def _expanded(data: bytes, layout: Layout, starts: npt.NDArray[np.intp]) -> list[bytes]:
-    """Return every entry's type letter and name; END entries are empty (`spec/03 §7.2`)."""
+def _expanded(
+    data: bytes, layout: Layout, starts: npt.NDArray[np.intp]
+) -> tuple[list[bytes], bytes, npt.NDArray[np.bool_]]:
+    """Return all names, their type letters, and which entries have one: END entries are empty (`spec/03 §7.2`)."""
     ends = token_ends(data, layout.tokens)
     token_starts = np.concatenate(([layout.tokens], ends[:-1]))
     token_lengths = ends - 1 - token_starts
@@ -164,12 +165,21 @@ def _expanded(data: bytes, layout: Layout, starts: npt.NDArray[np.intp]) -> list
     total = int(lengths.sum())
     if total > _EXPANDED_LIMIT:
         raise NoTableError
-    if not lengths.all():
-        sources, lengths = sources[lengths > 0], lengths[lengths > 0]
-    # Within a token one goes a byte on for a byte, and from each to the next as far as these lie apart.
     before = np.cumsum(lengths, dtype=np.int32) - lengths
-    gather = np.ones(total, np.int32)
-    gather[before] += np.diff(sources - before, prepend=np.int32(1))
+    nuls = before[positions]
+    if not lengths.all():
+        sources, before = sources[lengths > 0], before[lengths > 0]
+    # Within a token one goes a byte on for a byte, and from each to the next as far as these lie apart.
+    apart = sources - before
+    apart[1:] -= apart[:-1].copy()
+    gather = np.ones(total, np.intp)
+    gather[before] = apart + 1
+    gather[0] -= 1
     np.cumsum(gather, out=gather)
-    expanded: bytes = np.frombuffer(data, np.uint8)[gather].tobytes()
-    return expanded.split(b"\0")[1:]
+    expanded = np.frombuffer(data, np.uint8)[gather]
+    is_name = np.diff(nuls, append=np.int32(total)) > 1
+    letters = nuls[is_name] + 1
+    names: list[bytes] = np.delete(expanded, letters).tobytes().split(b"\0")[1:]
+    if not is_name.all():
+        names = list(compress(names, is_name.tolist()))
+    return names, expanded[letters].tobytes(), is_name
