@@ -206,6 +206,15 @@ def test_text_keeps_to_the_width(columns: int, hello: Path) -> None:
     assert min(columns, 120) - 20 < longest <= min(columns, 120)
 
 
+def test_an_example_that_runs_code_asks_for_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Error" not in explain("XSP219").stdout
+    assert "pre-apply hook failed (rc=-16), aborting!" in explain("XSP219").stdout
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    result = explain("XSP219")
+    assert result.exit_code == 0
+    assert "pip install unicorn" in result.stdout
+
+
 def test_the_page_holds_uploads_and_the_way_there_and_back(hello: Path, tmp_path: Path) -> None:
     out = tmp_path / "hello.html"
     result = explain("--html", out, hello, tmp_path / "missing.o")

@@ -253,6 +253,8 @@ class _Relocation:
 
     def _origin_of_s(self) -> str:
         payload = self.trace.payload
+        if not self.symbol:
+            return "symbol 0 is the null symbol, which stands for nothing"
         if not self.is_known:
             return f"symbol {self.symbol} is none of the {len(payload.symbols)} in the table"
         where = int(payload.symbols.table["section"][self.symbol])

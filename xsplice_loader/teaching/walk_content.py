@@ -119,7 +119,7 @@ def _function(function: PatchedFunction) -> str:
     old = f"{function.name} at {hexadecimal(function.old_addr)}, {count_text(function.old_size, 'byte')}"
     if not function.new_addr:
         return f"{old}: {count_text(function.new_size, 'byte')} of it become NOPs"
-    behind = ", behind the ENDBR64 that it begins with" if function.patch_offset else ""
+    behind = ", behind the ENDBR64 that it begins with," if function.patch_offset else ""
     way = function.new_addr - function.old_addr
     return (
         f"{old}: a jump{behind} to the new one at {hexadecimal(function.new_addr)}, {size_text(way)} "

@@ -88,8 +88,10 @@ def _address(scene: Scene, placement: Placement) -> Iterator[Block]:
     elif isinstance(vmap := host.state.virtual.vmap, XenVmap):
         yield from _bitmap(vmap.chosen, placement, start, end)
     else:
-        yield Paragraph(f"{pages} in the range {hexadecimal(start)}-{hexadecimal(end)}; {hexadecimal(placement.base)}.")
-        yield from (Paragraph(weakness) for weakness in host.design.weaknesses)
+        yield Paragraph(
+            f"{pages}, for which whoever finds addresses here answered {hexadecimal(placement.base)}. The range for "
+            f"payloads is {hexadecimal(start)}-{hexadecimal(end)}."
+        )
     way = host.hypervisor.text_start - placement.base
     yield Paragraph(
         f"Xen's text begins {size_text(way)} {'above' if way > 0 else 'below'} the payload. A call or a reference to "
@@ -102,10 +104,10 @@ def _bitmap(bitmap: Bitmap, placement: Placement, start: int, end: int) -> Itera
     first = (placement.base - bitmap.base) // PAGE_SIZE
     own = range(first, first + placement.pages)
     yield Paragraph(
-        f"{count_text(placement.pages, 'page')} are looked for in {hexadecimal(start)}-{hexadecimal(end)}. A bitmap "
-        f"at its start says which of its {bitmap.end:,} pages are taken. The lowest run of free pages that is long "
-        f"enough begins at bit {first - 1}; that page stays free and unmapped as a guard, and the payload begins at "
-        f"bit {first}: {hexadecimal(bitmap.base)} + {first} * {PAGE_SIZE:#x} = {hexadecimal(placement.base)}."
+        f"A run of {count_text(placement.pages, 'page')} is looked for in {hexadecimal(start)}-{hexadecimal(end)}. A "
+        f"bitmap at its start says which of its {bitmap.end:,} pages are taken. The lowest run of free pages that is "
+        f"long enough begins at bit {first - 1}; that page stays free and unmapped as a guard, and the payload begins "
+        f"at bit {first}: {hexadecimal(bitmap.base)} + {first} * {PAGE_SIZE:#x} = {hexadecimal(placement.base)}."
     )
     left = max(first - DRAWN // 2, 0) if first + placement.pages > DRAWN else 0
     drawn = "".join(
