@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
 COMMAND = Path(sys.executable).with_name("xsplice-check")
 
 
@@ -93,6 +95,12 @@ def test_chosen_rules_and_severities(samples: Path) -> None:
         ("--place", "0xffff82d060000000", "--stack"),
         ("--match-build-id",),
         ("--jobs", "2", "-"),
+        ("--resume", "journal", "-"),
+        ("--policy", "linux", "--stack"),
+        ("--policy", "bfd", "--any-placement"),
+        ("--write-baseline", "-"),
+        ("--dask", "foo://x"),
+        ("nothere/*.livepatch",),
         ("--release", "9.9.9x"),
         ("-v", "-q"),
         ("--config", "/nonexistent.toml"),
@@ -132,8 +140,10 @@ def test_a_project_has_options_of_its_own(samples: Path, tmp_path: Path, monkeyp
     result = check(samples / "hello.livepatch")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "fail-on" in result.stderr
-    (project / "pyproject.toml").write_text("[tool.xsplice-check]\nwindow = 'yes'\n")
-    assert check(samples / "hello.livepatch").exit_code == 2
+    for wrong in ("window = 'yes'", 'hypervisor = ["a\\u0000b"]', "broken = ", "jobs = 2.5"):
+        (project / "pyproject.toml").write_text(f"[tool.xsplice-check]\n{wrong}\n")
+        result = check(samples / "hello.livepatch")
+        assert (result.exit_code, result.stdout) == (2, ""), wrong
 
 
 def test_processes_say_the_same(samples: Path) -> None:
@@ -205,8 +215,52 @@ def test_a_journal_of_another_run_is_refused(samples: Path, tmp_path: Path) -> N
         result = check("--resume", journal, *words)
         assert (result.exit_code, result.stdout) == (2, "")
         assert "start again" in result.stderr
-    journal.write_text("nonsense\n")
-    assert check("--resume", journal, hello).exit_code == 2
+    for nonsense in ("nonsense\n", '{"my": "precious"}', "{"):
+        journal.write_text(nonsense)
+        assert check("--resume", journal, hello).exit_code == (0 if nonsense == "{" else 2)
+    assert journal.read_text().startswith('{"type":"journal"')
+
+
+def test_a_journal_is_of_one_run_at_a_time(samples: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    with path.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = check("--resume", path, samples / "hello.livepatch")
+    assert result.exit_code == 2
+    assert "another run" in result.stderr
+
+
+def test_a_file_that_is_written_anew_is_read_anew(samples: Path, tmp_path: Path) -> None:
+    path = tmp_path / "fix.livepatch"
+    for name, status in (("far-data", 1), ("hello", 0), ("far-data", 1)):
+        path.write_bytes((samples / f"{name}.livepatch").read_bytes())
+        assert check(path).exit_code == status
+
+
+def test_nothing_in_a_directory_is_passed_over(samples: Path, tmp_path: Path) -> None:
+    builds, payloads = tmp_path / "builds", tmp_path / "payloads"
+    builds.mkdir()
+    payloads.mkdir()
+    (payloads / "hello.livepatch").write_bytes((samples / "hello.livepatch").read_bytes())
+    (payloads / "empty.livepatch").write_bytes(b"")
+    (payloads / "README").write_text("no payload")
+    (builds / "xen.gz").write_bytes(b"\x1f\x8b truncated")
+    (builds / "xen-syms").write_bytes((ROOT / "xsplice_loader/hypervisor/model.elf").read_bytes())
+    cells = check_json("-x", builds, payloads, status=1)["cells"]
+    found = {(Path(cell["hypervisor"]).name, Path(cell["payload"]).name): cell["verdict"] for cell in cells}
+    assert found == {
+        ("xen-syms", "empty.livepatch"): "refused",
+        ("xen-syms", "hello.livepatch"): "accepted",
+        ("xen.gz", "empty.livepatch"): None,
+        ("xen.gz", "hello.livepatch"): None,
+    }
+
+
+def test_what_nobody_could_check_is_never_known(samples: Path, tmp_path: Path) -> None:
+    known = tmp_path / "known.json"
+    words = ("-x", HYPERVISORS["4.17.7"], "-x", tmp_path / "nothing", samples / "far-data.livepatch")
+    assert check("--write-baseline", known, "--baseline", known, *words).exit_code == 0
+    assert check("--baseline", known, *words).exit_code == 1
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from checking.checks import check_json
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from known_hypervisors import missing
 
 if TYPE_CHECKING:
@@ -52,6 +54,40 @@ def test_lines_are_those_of_addr2line(version: int, more: tuple[str, ...], tmp_p
         name, _, line = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip().rpartition(":")
         assert int(line.split()[0]) == finding["source_line"]
         assert name.rpartition("/")[2] == finding["source_file"].rpartition("/")[2]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_wild_debug_information_costs_no_cell(data: st.DataObject, tmp_path: Path) -> None:
+    for tool in ("gcc", "readelf"):
+        if shutil.which(tool) is None:
+            missing(f"{tool} is not installed")
+    path = tmp_path / "fix.o"
+    if not path.exists():
+        (tmp_path / "fix.c").write_text(SOURCE, encoding="utf-8")
+        words: list[str | Path] = [
+            "gcc",
+            "-g",
+            "-O1",
+            "-fno-pic",
+            "-mcmodel=large",
+            "-c",
+            "-o",
+            path,
+            tmp_path / "fix.c",
+        ]
+        subprocess.run(words, check=True)
+        _with_unhandled(path)
+    changed = bytearray((tmp_path / "changed.o").read_bytes())
+    listed = subprocess.run(["readelf", "-SW", path], capture_output=True, text=True, check=True).stdout
+    columns = [line.partition("]")[2].split() for line in listed.splitlines() if "] .debug_" in line]
+    places = [(int(column[3], 16), int(column[4], 16)) for column in columns]
+    for start, size in data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=4)):
+        if size:
+            changed[start + data.draw(st.integers(0, min(size, 200) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / "wild.o").write_bytes(changed)
+    (cell,) = check_json(tmp_path / "wild.o", status=1)["cells"]
+    assert "XSP304" not in {finding["rule"] for finding in cell["findings"]}
 
 
 def _with_unhandled(path: Path) -> Path:

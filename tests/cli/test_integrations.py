@@ -65,6 +65,8 @@ def test_the_action(project: Path, fresh: Path) -> None:
     failed = shell(check, fresh, project, PAYLOADS="good bad/far-data.livepatch", **inputs)
     assert failed.returncode == 1
     assert failed.stdout.startswith("::error file=bad/far-data.livepatch,line=1,title=XSP089")
+    lines = shell(check, fresh, project, PAYLOADS="\ngood/hello.livepatch\nbad/far-data.livepatch\n", **inputs)
+    assert lines.returncode == 1
     # Without hypervisors and options there are none, and not an empty one.
     assert shell(check, fresh, project, PAYLOADS="good", HYPERVISORS="", OPTIONS="").returncode == 0
     written = shell(report, fresh, project, PAYLOADS="bad", SARIF="out.sarif", **inputs)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from xsplice_loader.checking.judging import NEVER_KNOWN
 from xsplice_loader.rules import RULES
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def baseline(found: Iterable[tuple[str, Judged]]) -> bytes:
             judged.finding.symbol,
         )
         for payload, judged in found
+        if judged.finding.rule not in NEVER_KNOWN
     }
     document = _Baseline(FORMAT, sorted(known.values(), key=lambda one: (one.payload, one.rule, one.fingerprint)))
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

@@ -137,7 +137,12 @@ def _not_everywhere(window: Window, pages: int, host: Host) -> Finding:
             f"the payload fits from {window.lowest:#018x} to {window.highest:#018x}, but may be given any address from "
             f"{start:#018x} to {last:#018x}: {size_text(missing)} of that are out of reach"
         )
-    return made(rules.NOT_EVERYWHERE, message, hint=_tightest(window))
+    limit = window.tightest[0].limit if window.tightest else None
+    return replace(
+        made(rules.NOT_EVERYWHERE, message, hint=_tightest(window)),
+        section=None if limit is None else limit.section,
+        symbol=None if limit is None else limit.symbol,
+    )
 
 
 def made(rule: Rule, message: str, *, hint: str | None = None) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from xsplice_loader.checking.executors import cells_of
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from xsplice_loader.checking.question import Question
 
+_ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss)://)?[^/:\s]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
 CONNECT = 5
 """Seconds in which a scheduler has to answer."""
 WAITING = 64
@@ -35,6 +37,8 @@ class Cluster:
         Raises:
             ClusterError: it does not answer, or dask.distributed is not installed.
         """
+        if not _ADDRESS.fullmatch(address):
+            raise ClusterError(f"{address!r} is no address of a scheduler; expected HOST:PORT or tcp://HOST:PORT")
         try:
             import distributed  # noqa: PLC0415 - an extra
         except ImportError:
@@ -79,5 +83,8 @@ class Cluster:
                         future = self._client.submit(_work, single, question, pure=False)
                         running[future] = single
                         finished.add(future)
+                except Exception as error:
+                    # The scheduler is gone, or a worker cannot do what was asked of it.
+                    yield from lost(chunk, f"the cluster has no answer: {type(error).__name__}: {error}")
         finally:
             self._client.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import signal
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +43,8 @@ _question: list[Question] = []
 
 def _start(question: Question) -> None:
     _question[:] = [question]
+    # An interrupt at a terminal reaches every process; the one that started them ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _work(chunk: Chunk) -> list[Answer]:
@@ -85,7 +88,10 @@ class Processes:
             try:
                 while True:
                     while not broken and len(running) < jobs * WAITING and (chunk := next(chunks, None)) is not None:
-                        running[pool.submit(_work, chunk)] = chunk
+                        try:
+                            running[pool.submit(_work, chunk)] = chunk
+                        except concurrent.futures.BrokenExecutor:
+                            broken.append(chunk)
                     if not running:
                         return broken
                     done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)

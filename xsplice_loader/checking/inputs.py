@@ -7,8 +7,10 @@ import os
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from xsplice_loader.hypervisor.contents import FormError, read_contents
+from xsplice_loader.hypervisor.contents import GZIP_MAGIC, FormError, read_contents
+from xsplice_loader.hypervisor.elf import ELF_MAGIC
 from xsplice_loader.hypervisor.forms import read_form
+from xsplice_loader.hypervisor.pe import PE_MAGIC
 from xsplice_loader.payload import elf
 
 if TYPE_CHECKING:
@@ -16,32 +18,56 @@ if TYPE_CHECKING:
 
 _START = Struct("<4s12xHH")
 """Magic, then e_type and e_machine."""
+SUFFIX = ".livepatch"
 _PATTERN = frozenset("*?[")
 
 
+class NothingThereError(Exception):
+    """A directory or a pattern holds nothing of what was asked for; the message says which."""
+
+
 def payload_files(names: Iterable[str]) -> list[str]:
-    """Return the payloads that are meant, each once; a name that is nothing at hand stays as it is."""
+    """Return the payloads that are meant, each once; a name that is nothing at hand stays as it is.
+
+    Of a directory these are all objects for x86-64, and whatever is called `*.livepatch`.
+
+    Raises:
+        NothingThereError: there are none in a directory, or of a pattern.
+    """
     return list(dict.fromkeys(_expanded(names, _is_payload)))
 
 
 def hypervisor_files(names: Iterable[str]) -> list[str]:
-    """Return the hypervisor files that are meant, each once; of a directory those that can be read as one."""
+    """Return the hypervisor files that are meant, each once.
+
+    Of a directory these are all that can be read as one, and images that are called `xen…`, whatever is wrong with
+    them.
+
+    Raises:
+        NothingThereError: there are none in a directory, or of a pattern.
+    """
     return list(dict.fromkeys(_expanded(names, _is_hypervisor)))
 
 
 def _expanded(names: Iterable[str], belongs: Callable[[str], bool]) -> Iterator[str]:
     for name in names:
         is_pattern = not _PATTERN.isdisjoint(name) and not os.path.lexists(name)
+        found: list[str] = []
         for path in sorted(glob.glob(name, recursive=True)) if is_pattern else [name]:
-            if not os.path.isdir(path):
-                yield path
-                continue
-            inside = sorted(entry.path for entry in os.scandir(path) if entry.is_file())
-            yield from filter(belongs, inside)
+            if os.path.isdir(path):
+                inside = sorted(entry.path for entry in os.scandir(path) if entry.is_file())
+                found += filter(belongs, inside)
+            else:
+                found.append(path)
+        if not found:
+            raise NothingThereError(name)
+        yield from found
 
 
 def _is_payload(path: str) -> bool:
-    """Tell whether a file begins as a relocatable object of x86-64 does."""
+    """Tell whether a file is called a payload, or begins as a relocatable object of x86-64 does."""
+    if path.endswith(SUFFIX):
+        return True
     try:
         with open(path, "rb") as file:
             start = file.read(_START.size)
@@ -53,7 +79,16 @@ def _is_payload(path: str) -> bool:
 def _is_hypervisor(path: str) -> bool:
     """Tell whether a file can be read as a hypervisor; kernels lie in the same directories and look alike outside."""
     try:
-        read_form(read_contents(path))
+        contents = read_contents(path)
+        read_form(contents)
     except (FormError, OSError):
-        return False
+        return os.path.basename(path).startswith("xen") and _begins_as_image(path)
     return True
+
+
+def _begins_as_image(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4).startswith((ELF_MAGIC, PE_MAGIC, GZIP_MAGIC))
+    except OSError:
+        return False

@@ -6,6 +6,7 @@ A line is one record. Where a line ended before the run did, that line never hap
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -14,6 +15,8 @@ from typing import IO, TYPE_CHECKING, Self
 
 import msgspec
 
+from xsplice_loader import __version__
+from xsplice_loader.hypervisor.search import BY_BUILD_ID, SYSTEM_DIRECTORIES
 from xsplice_loader.results import Cell, CheckedHypervisor, CheckedPayload  # noqa: TC001 - read back by their types
 from xsplice_loader.rules import RULES
 from xsplice_loader.rules.errnos import ERRNOS
@@ -56,8 +59,9 @@ def identity_of(hypervisors: Sequence[str | None], payloads: Sequence[str], ques
     """Return a digest of everything that a run's answers depend on: what is asked, and the files as they are now."""
     vmap = question.vmap if isinstance(question.vmap, str) else question.vmap.__qualname__
     asked = question._replace(vmap=vmap, cpu_features=frozenset())
-    parts = [repr(asked), repr(sorted(question.cpu_features))]
-    for path in (*hypervisors, *payloads):
+    parts = [__version__, repr(asked), repr(sorted(question.cpu_features))]
+    searched = (*question.hypervisor_path, *map(str, (*SYSTEM_DIRECTORIES, BY_BUILD_ID)))
+    for path in (*hypervisors, *payloads, *question.among, *searched):
         state = None
         if path is not None:
             with contextlib.suppress(OSError):
@@ -67,10 +71,21 @@ def identity_of(hypervisors: Sequence[str | None], payloads: Sequence[str], ques
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def _line(record: Heading | CellLine) -> bytes:
+    return msgspec.json.encode(record) + b"\n"
+
+
 def _is_of_this_version(cell: Cell) -> bool:
     rules = {cell.rule, *(finding.rule for finding in cell.findings)} - {None}
     errnos = {cell.errno, *(finding.errno for finding in cell.findings)} - {None}
     return rules <= RULES.keys() and errnos <= set(ERRNOS.values())
+
+
+def _lock(file: IO[bytes], path: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise JournalError(f"{path} is in use by another run: wait for it, or name another file") from None
 
 
 class Journal:
@@ -98,6 +113,7 @@ class Journal:
         """
         file = open(path, "a+b")  # noqa: SIM115 - it is the journal's, and closed by it
         try:
+            _lock(file, path)
             journal = cls(file, count, outlives=True)
             journal._read(path, about)
         except BaseException:
@@ -118,6 +134,9 @@ class Journal:
         start = 0
         for number, line in enumerate(self._file):
             if not line.endswith(b"\n"):
+                # The run ended in the middle of it: but only where this is a journal at all.
+                if number == 0 and not _line(Heading(FORMAT, about)).startswith(line):
+                    raise JournalError(f"{path} is no journal: name one, or a file that does not exist yet")
                 break
             try:
                 record = _decode(line)
@@ -163,7 +182,7 @@ class Journal:
     def _write(self, record: Heading | CellLine) -> None:
         if self._file.tell() != self._end:
             self._file.seek(self._end)
-        self._end += self._file.write(msgspec.json.encode(record) + b"\n")
+        self._end += self._file.write(_line(record))
         if self._outlives:
             self._file.flush()
 

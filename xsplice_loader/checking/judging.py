@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from xsplice_loader.rules import RULES
+from xsplice_loader.rules import RULES, checking, upload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from xsplice_loader.rules.rule import Severity
 
 FailOn = Literal["error", "warning", "note"]
+NEVER_KNOWN = frozenset(
+    rule.id for rule in (upload.UNREADABLE, checking.UNREADABLE_HYPERVISOR, checking.NO_HYPERVISOR, checking.CELL_DIED)
+)
+"""What keeps a cell from its answer: nobody can know what that would have been."""
 WEIGHT: Mapping[Severity, int] = {"error": 2, "warning": 1, "note": 0}
 
 
@@ -55,7 +59,8 @@ class Judge(NamedTuple):
             fingerprint = hashlib.sha256(f"{mark}\n{number}".encode()).hexdigest()[:32]
             severity = self.severities.get(finding.rule, finding.severity)
             shown = finding if severity == finding.severity else replace(finding, severity=severity)
-            found.append(Judged(shown, fingerprint, fingerprint in self.known))
+            is_known = fingerprint in self.known and finding.rule not in NEVER_KNOWN
+            found.append(Judged(shown, fingerprint, is_known))
         return found
 
     def fails(self, judged: Judged) -> bool:
@@ -69,7 +74,7 @@ class Judge(NamedTuple):
 
 def _mark(cell: Cell, finding: Finding) -> str:
     """Return what a finding is known by: where and of what kind it is, but no address, and not the hypervisor."""
-    name = cell.payload.rpartition("/")[2]
+    name = cell.payload.removeprefix("./")
     return "\n".join((finding.rule, name, finding.section or "", finding.symbol or "", finding.type or ""))
 
 

@@ -5,6 +5,7 @@ A worker, be it this process, another or another machine, keeps the last hypervi
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -82,8 +83,19 @@ def answer(chunk: Chunk, question: Question) -> Iterator[Answer]:
         except ChoiceError as error:
             yield _without_hypervisor(number, file, chunk, rules.NO_HYPERVISOR, str(error))
         else:
-            cell, checked = check(host_for(hypervisor, question), file, payload, question)
-            yield Answer(number, cell, checked, checked_hypervisor(hypervisor, question.release))
+            yield _checked(number, file, payload, hypervisor, chunk, question)
+
+
+def _checked(
+    number: int, file: str, payload: PayloadFile | OSError, hypervisor: Hypervisor, chunk: Chunk, question: Question
+) -> Answer:
+    try:
+        host = host_for(hypervisor, question)
+        cell, checked = check(host, file, payload, question)
+    except Exception as error:
+        # Whatever this is (a callback of the user's, a fault of this program's), the other cells have their answers.
+        return _without_hypervisor(number, file, chunk, rules.CELL_DIED, f"{type(error).__name__}: {error}")
+    return Answer(number, cell, checked, checked_hypervisor(host.hypervisor, question.release))
 
 
 def _stack(chunk: Chunk, question: Question) -> Iterator[Answer]:
@@ -97,8 +109,13 @@ def _stack(chunk: Chunk, question: Question) -> Iterator[Answer]:
         return
     host = host_for(hypervisor, question)
     for number, (file, payload) in enumerate(payloads.items(), chunk.first):
-        cell, checked = check_on_stack(host, file, payload, question)
-        yield Answer(number, cell, checked, checked_hypervisor(hypervisor, question.release))
+        try:
+            cell, checked = check_on_stack(host, file, payload, question)
+        except Exception as error:
+            # As in `_checked`; what would have stood on this one is told as it comes.
+            yield _without_hypervisor(number, file, chunk, rules.CELL_DIED, f"{type(error).__name__}: {error}")
+        else:
+            yield Answer(number, cell, checked, checked_hypervisor(host.hypervisor, question.release))
 
 
 def lost(chunk: Chunk, reason: str) -> Iterator[Answer]:
@@ -147,25 +164,52 @@ def _made_for(payloads: dict[str, PayloadFile | OSError], files: tuple[str, ...]
         )
     (build_id,) = wanted
     for file in files:
-        if _identity(file) == build_id:
+        if _identity(file, _stamp(file)) == build_id:
             return file
     raise ChoiceError(f"none of the {len(files)} hypervisors has build-id {build_id.hex()}, which it was made for")
 
 
+def _stamp(file: str) -> tuple[int, ...] | None:
+    """Return what changes when a file does: a worker may live on when files are written anew. None: it is no file."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @lru_cache(maxsize=1024)
-def _identity(file: str) -> bytes | None:
+def _identity(file: str, stamp: tuple[int, ...] | None) -> bytes | None:
+    del stamp
     try:
         return build_id_of(file)[0]
     except (FormError, OSError):
         return None
 
 
-@lru_cache(maxsize=4)
 def _opened(file: str, release: str | None) -> Hypervisor:
-    return Hypervisor.open(file, release)
+    found = _read_hypervisor(file, release, _stamp(file))
+    if isinstance(found, HypervisorFileError):
+        raise found
+    return found
+
+
+@lru_cache(maxsize=4)
+def _read_hypervisor(file: str, release: str | None, stamp: tuple[int, ...] | None) -> Hypervisor | HypervisorFileError:
+    del stamp
+    try:
+        return Hypervisor.open(file, release)
+    except HypervisorFileError as error:
+        # Reading it may have taken long, and every payload asks for it.
+        return error
+
+
+def _payload(file: str, max_size: int) -> PayloadFile | OSError:
+    return _read_payload(file, max_size, _stamp(file))
 
 
 @lru_cache(maxsize=KEPT_PAYLOADS)
-def _payload(file: str, max_size: int) -> PayloadFile | OSError:
+def _read_payload(file: str, max_size: int, stamp: tuple[int, ...] | None) -> PayloadFile | OSError:
+    del stamp
     data = read_bounded(file, max_size)
     return data if isinstance(data, OSError) else PayloadFile(data)

@@ -140,12 +140,19 @@ def under_policy(findings: tuple[Finding, ...], trace: LoadTrace, release: Relea
     """Return the findings with Xen's word on relocations replaced by the policy's."""
     kept = [finding for finding in findings if finding.rule not in _OF_XEN]
     refused = [_finding(row, trace, policy) for row in _refused(trace, release, (policy,))]
-    # Relocations come before all that is looked at once they are applied.
-    later = next((i for i, finding in enumerate(kept) if finding.stage in _AFTER_RELOCATION), len(kept))
-    return [*kept[:later], *refused, *kept[later:]]
+    # Relocations come before all that is looked at once they are applied, each in its place among Xen's own findings.
+    first = next((i for i, found in enumerate(kept) if found.stage in ("relocation", *_AFTER_RELOCATION)), len(kept))
+    last = next((i for i, found in enumerate(kept) if found.stage in _AFTER_RELOCATION), len(kept))
+    order: dict[str | None, int] = {}
+    for group in relocation_sections(trace.payload, Findings(release)):
+        order.setdefault(group.target.text_name, len(order))
+    of_relocations = sorted(
+        [*kept[first:last], *refused], key=lambda found: (order.get(found.section, len(order)), found.index or 0)
+    )
+    return [*kept[:first], *of_relocations, *kept[last:]]
 
 
-_AFTER_RELOCATION = frozenset(("special-sections", "patching-sections", "prepare", "symbol-table", "permissions"))
+_AFTER_RELOCATION = ("special-sections", "patching-sections", "prepare", "symbol-table", "permissions")
 
 
 def compared(trace: LoadTrace, release: Release) -> Iterator[PolicyRow]:

@@ -197,14 +197,21 @@ def run(settings: Settings) -> int:
     """Carry the command out and return its exit status."""
     _check_usage(settings)
     judge = _judge(settings)
-    from xsplice_loader.checking.inputs import hypervisor_files, payload_files  # noqa: PLC0415 - numpy, which --help can do without
+    # numpy comes with it, which --help can do without.
+    from xsplice_loader.checking.inputs import NothingThereError, hypervisor_files, payload_files  # noqa: PLC0415
 
-    payloads = payload_files(settings.payloads)
-    if not payloads:
-        raise UnusableError(f"there are no payloads in {_safe(' '.join(settings.payloads))}")
-    hypervisors: list[str | None] = [*hypervisor_files(settings.hypervisor)]
-    if settings.hypervisor and not hypervisors:
-        raise UnusableError(f"there are no hypervisors in {_safe(' '.join(settings.hypervisor))}")
+    try:
+        payloads = payload_files(settings.payloads)
+    except NothingThereError as error:
+        raise UnusableError(f"there are no payloads in {_safe(str(error))}") from None
+    try:
+        hypervisors: list[str | None] = [*hypervisor_files(settings.hypervisor)]
+    except NothingThereError as error:
+        raise UnusableError(f"there are no hypervisors in {_safe(str(error))}") from None
+    if settings.dask is not None:
+        # Workers have directories of their own.
+        payloads = [os.path.abspath(file) for file in payloads]
+        hypervisors = [os.path.abspath(file) for file in hypervisors if file is not None]
     if settings.stack:
         payloads = _stacked(payloads, settings.max_size)
     columns = [_text(file) if file is not None else BY_ITSELF for file in hypervisors] or [BY_ITSELF]
@@ -239,6 +246,14 @@ def _check_usage(settings: Settings) -> None:
         raise click.UsageError("a callback of your own cannot be sent to other machines: --vmap NAME goes with --dask")
     if "-" in (*settings.payloads, *settings.hypervisor) and (settings.jobs > 1 or settings.dask is not None):
         raise click.UsageError("standard input can be read once only: - goes without --jobs and --dask")
+    if "-" in (*settings.payloads, *settings.hypervisor) and settings.resume is not None:
+        raise click.UsageError("what standard input held is not known again: - goes without --resume")
+    if settings.policy != "xen" and (settings.stack or settings.any_placement or settings.window):
+        raise click.UsageError(
+            "--policy judges relocations where they stand: --stack, --any-placement and --window know Xen's rules only"
+        )
+    if settings.write_baseline == "-":
+        raise click.UsageError("--write-baseline - : standard output is where the report goes; name a file")
     if settings.match_build_id and not settings.hypervisor:
         raise click.UsageError("--match-build-id chooses among the hypervisors of -x; without -x it is what happens")
     if settings.place is not None and settings.any_placement:
@@ -257,7 +272,8 @@ def _judge(settings: Settings) -> Judge:
     except UnknownRuleError as error:
         raise click.UsageError(_safe(str(error))) from None
     known: frozenset[str] = frozenset()
-    if settings.baseline is not None:
+    # A new baseline does not ask what the old one says, nor whether there is one.
+    if settings.baseline is not None and settings.write_baseline is None:
         data = read_bounded(settings.baseline, LARGEST)
         try:
             if isinstance(data, OSError):
@@ -298,7 +314,7 @@ def _question(settings: Settings, hypervisors: list[str]) -> Question:
         max_size=settings.max_size,
         nops=settings.nops,
         cpu_features=settings.cpu_features,
-        hypervisor_path=settings.hypervisor_path,
+        hypervisor_path=tuple(map(os.path.abspath, settings.hypervisor_path)),
         require_hypervisor=settings.require_hypervisor,
         among=tuple(hypervisors) if settings.match_build_id else (),
         allow_assumed=settings.allow_assumed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,8 @@ def _value(path: str, key: str, value: Any, option: click.Parameter, directory: 
     many = value if isinstance(value, list) else [value]
     if not all(isinstance(one, str | int) and not isinstance(one, bool) for one in many):
         raise ConfigurationError(f"{path}: {key} should be a text, a number or a list of them, not {value!r}")
+    if any("\0" in one for one in many if isinstance(one, str)):
+        raise ConfigurationError(f"{path}: {key} holds a NUL, which no value of it has")
     if name in PATHS:
         many = [one if one == "-" else os.path.join(directory, str(one)) for one in many]
     if option.multiple or option.nargs == -1:
@@ -81,11 +84,16 @@ def _value(path: str, key: str, value: Any, option: click.Parameter, directory: 
 
 
 def _table(path: str, *, required: bool) -> Mapping[str, Any] | None:
+    contents = b""
     try:
         with open(path, "rb") as file:
-            document = tomllib.loads(file.read(LARGEST).decode("utf-8"))
+            contents = file.read(LARGEST + 1)
+        if len(contents) > LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        document = tomllib.loads(contents.decode("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        if not required:
+        # A project that says nothing of this command may be as broken as it likes.
+        if not required and TABLE.encode() not in contents:
             return None
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigurationError(f"{path} cannot be read: {reason}") from None

@@ -48,9 +48,13 @@ class PayloadCollector(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """Yield a test for each hypervisor."""
-        from xsplice_loader.checking.inputs import hypervisor_files  # noqa: PLC0415 - only where it is asked for
+        from xsplice_loader.checking.inputs import NothingThereError, hypervisor_files  # noqa: PLC0415 - if asked for
 
-        for hypervisor in hypervisor_files(self.config.getoption("xsplice")):
+        try:
+            hypervisors = hypervisor_files(self.config.getoption("xsplice"))
+        except NothingThereError as error:
+            raise pytest.UsageError(f"--xsplice: there are no hypervisors in {error}") from None
+        for hypervisor in hypervisors:
             item: CellItem = CellItem.from_parent(self, name=hypervisor, hypervisor=hypervisor)
             yield item
 

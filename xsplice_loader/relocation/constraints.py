@@ -8,6 +8,7 @@ import numpy as np
 
 from xsplice_loader.findings import Findings
 from xsplice_loader.payload import text_of
+from xsplice_loader.releases import GIB
 from xsplice_loader.relocation.numbers import INT32
 from xsplice_loader.relocation.relocating import relocation_sections
 from xsplice_loader.relocation.types import R_X86_64_PC32, R_X86_64_PLT32
@@ -46,6 +47,12 @@ def relocation_constraints(trace: LoadTrace, release: Release) -> Iterator[Const
         fixed = value[outside] - np.uint64(address - placement.base)
         for position in _decisive(fixed):
             yield distance_constraint(int(fixed[position]), -1, _limit(trace, group, int(outside[position])))
+        # A symbol that is taken for granted may lie anywhere in Xen's image, which ends within its gigabyte.
+        anywhere = np.flatnonzero(trace.symbols.assumed[index[outside]])
+        furthest = fixed[anywhere] + np.uint64(GIB)
+        for position in _decisive(furthest):
+            row = int(outside[anywhere[position]])
+            yield distance_constraint(int(furthest[position]), -1, _limit(trace, group, row))
 
 
 def _decisive(fixed: np.ndarray) -> Iterator[int]:

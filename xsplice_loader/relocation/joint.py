@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from xsplice_loader.findings import Findings
+from xsplice_loader.releases import PAGE_SIZE
 from xsplice_loader.relocation.engine import BLOCK
 from xsplice_loader.relocation.types import R_X86_64_64, R_X86_64_NONE, R_X86_64_PC32, R_X86_64_PLT32
 
@@ -74,8 +75,8 @@ def _joined(payload: ObjectFile, groups: list[RelocationSection]) -> Joint | Non
     # A long section fills a block by itself.
     if len(groups) < 2 or count > BLOCK:
         return None
-    # Such a section lands on others, and then it matters who writes last (`spec/02 §3`).
-    if any(section.alignment == 0 for section in payload.sections if section.is_allocated):
+    # Sections may land on others with such alignments, and then it matters who writes last (`spec/02 §3`).
+    if any(not 0 < section.alignment <= PAGE_SIZE for section in payload.sections if section.is_allocated):
         return None
     lengths = [len(group.entries) for group in groups]
     target = np.repeat(np.array([group.target.index for group in groups], np.int64), lengths)
