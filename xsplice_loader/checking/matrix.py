@@ -58,7 +58,7 @@ class Answer(NamedTuple):
     cell: Cell
     payload: CheckedPayload
     hypervisor: CheckedHypervisor | None
-    """None: it could not be read."""
+    """None: it could not be read, or was told of with an earlier cell of the chunk."""
 
 
 def chunks(hypervisors: Sequence[str | None], payloads: Sequence[str], *, whole: bool) -> Iterator[Chunk]:
@@ -74,6 +74,7 @@ def answer(chunk: Chunk, question: Question) -> Iterator[Answer]:
     if question.stack:
         yield from _stack(chunk, question)
         return
+    told: Hypervisor | None = None
     for number, file in enumerate(chunk.payloads, chunk.first):
         payload = _payload(file, question.max_size)
         try:
@@ -83,11 +84,19 @@ def answer(chunk: Chunk, question: Question) -> Iterator[Answer]:
         except ChoiceError as error:
             yield _without_hypervisor(number, file, chunk, rules.NO_HYPERVISOR, str(error))
         else:
-            yield _checked(number, file, payload, hypervisor, chunk, question)
+            yield _checked(number, file, payload, hypervisor, chunk, question, is_told=hypervisor is told)
+            told = hypervisor
 
 
 def _checked(
-    number: int, file: str, payload: PayloadFile | OSError, hypervisor: Hypervisor, chunk: Chunk, question: Question
+    number: int,
+    file: str,
+    payload: PayloadFile | OSError,
+    hypervisor: Hypervisor,
+    chunk: Chunk,
+    question: Question,
+    *,
+    is_told: bool,
 ) -> Answer:
     try:
         host = host_for(hypervisor, question)
@@ -95,7 +104,7 @@ def _checked(
     except Exception as error:
         # Whatever this is (a callback of the user's, a fault of this program's), the other cells have their answers.
         return _without_hypervisor(number, file, chunk, rules.CELL_DIED, f"{type(error).__name__}: {error}")
-    return Answer(number, cell, checked, checked_hypervisor(host.hypervisor, question.release))
+    return Answer(number, cell, checked, None if is_told else checked_hypervisor(host.hypervisor, question.release))
 
 
 def _stack(chunk: Chunk, question: Question) -> Iterator[Answer]:

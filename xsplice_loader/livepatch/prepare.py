@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from xsplice_loader.livepatch import functions
 from xsplice_loader.livepatch.live_functions import NO_FUNCTIONS, LiveTable
@@ -110,13 +111,19 @@ def check_xen_build_id_late(
         )
 
 
+_ids: WeakKeyDictionary[ObjectFile, dict[str, bytes | None]] = WeakKeyDictionary()
+
+
 def read_ids(sections: ObjectFile) -> dict[str, bytes | None]:
     """Return the build-ids that a file names, by section name, without any finding (for choosing a hypervisor)."""
+    if sections in _ids:
+        return _ids[sections]
     ids: dict[str, bytes | None] = {}
     for name in (BUILD_ID, DEPENDS, XEN_DEPENDS):
         section = sections.section_named(name)
         parsed = parse_build_id(sections.bytes_of(section), section.size) if section is not None else None
         ids[name] = parsed if isinstance(parsed, bytes) else None
+    _ids[sections] = ids
     return ids
 
 

@@ -135,12 +135,12 @@ class ObjectFile:
         return text_of(name)
 
     @cached_property
-    def _by_name(self) -> dict[bytes, Section]:
-        return {section.name: section for section in reversed(self.sections)}
+    def _by_name(self) -> dict[str, Section]:
+        return {section.name.decode("utf-8", "surrogateescape"): section for section in reversed(self.sections)}
 
     def section_named(self, name: str) -> Section | None:
         """Return the first section of that name (`spec/01 §6`: later ones are never seen)."""
-        return self._by_name.get(name.encode())
+        return self._by_name.get(name)
 
     def bytes_of(self, section: Section) -> bytes:
         """Return a section's bytes in the file; for NOBITS zeros, 2 MiB of them at most."""
