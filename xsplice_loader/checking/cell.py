@@ -10,12 +10,13 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from xsplice_loader.checking.cells import Cell, CellWindow, CheckedHypervisor, CheckedPayload
 from xsplice_loader.checking.policies import POLICIES, compared, under_policy
 from xsplice_loader.host import Host
 from xsplice_loader.host.files import name_of, unreadable
 from xsplice_loader.payload import text_of
 from xsplice_loader.relocation.numbers import size_text
-from xsplice_loader.results import Cell, CellWindow, CheckedHypervisor, CheckedPayload, Finding
+from xsplice_loader.results import Finding
 from xsplice_loader.rules import checking as rules
 from xsplice_loader.rules import observations
 from xsplice_loader.rules.errnos import ERRNOS

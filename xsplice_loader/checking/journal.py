@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Self
 import msgspec
 
 from xsplice_loader import __version__
+from xsplice_loader.checking.cells import Cell, CheckedHypervisor, CheckedPayload  # noqa: TC001 - read back by their types
 from xsplice_loader.hypervisor.search import BY_BUILD_ID, SYSTEM_DIRECTORIES
-from xsplice_loader.results import Cell, CheckedHypervisor, CheckedPayload  # noqa: TC001 - read back by their types
 from xsplice_loader.rules import RULES
 from xsplice_loader.rules.errnos import ERRNOS
 

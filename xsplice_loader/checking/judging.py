@@ -11,7 +11,8 @@ from xsplice_loader.rules import RULES, checking, upload
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from xsplice_loader.results import Cell, Finding
+    from xsplice_loader.checking.cells import Cell
+    from xsplice_loader.results import Finding
     from xsplice_loader.rules.rule import Severity
 
 FailOn = Literal["error", "warning", "note"]

@@ -18,13 +18,13 @@ from xsplice_loader.checking.cell import (
     made,
     shown_path,
 )
+from xsplice_loader.checking.cells import Cell, CheckedHypervisor, CheckedPayload
 from xsplice_loader.host.choosing import ChoiceError, choose_hypervisor, named_hypervisors
 from xsplice_loader.host.files import unreadable
 from xsplice_loader.hypervisor import Hypervisor, HypervisorFileError
 from xsplice_loader.hypervisor.contents import FormError
 from xsplice_loader.hypervisor.forms import build_id_of
 from xsplice_loader.payload import PayloadFile
-from xsplice_loader.results import Cell, CheckedHypervisor, CheckedPayload
 from xsplice_loader.rules import checking as rules
 from xsplice_loader.streams import read_bounded
 

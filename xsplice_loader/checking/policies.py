@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from xsplice_loader.checking.cells import PolicyRow
 from xsplice_loader.findings import Findings
 from xsplice_loader.relocation.numbers import INT32, overrun, signed_bits
 from xsplice_loader.relocation.relocating import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
-from xsplice_loader.results import Finding, PolicyRow
+from xsplice_loader.results import Finding
 from xsplice_loader.rules import checking as rules
 from xsplice_loader.rules import placing
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from xsplice_loader.results import Cell
+    from xsplice_loader.checking.cells import Cell
 
 SUFFIX = ".livepatch"
 

@@ -13,10 +13,10 @@ from xsplice_loader.results import Verdict  # noqa: TC001 - msgspec reads it at 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xsplice_loader.checking.cells import CellWindow, CheckedHypervisor
     from xsplice_loader.checking.journal import CellLine
     from xsplice_loader.checking.judging import Judged
     from xsplice_loader.report.checked import Run
-    from xsplice_loader.results import CellWindow, CheckedHypervisor
 
 SCHEMA: Final = "xsplice-check/1"
 

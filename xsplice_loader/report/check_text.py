@@ -14,9 +14,9 @@ from xsplice_loader.rules.errnos import errno_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from xsplice_loader.checking.cells import Cell, CellWindow, CheckedHypervisor
     from xsplice_loader.report.checked import Group, Run
     from xsplice_loader.report.text import Paint
-    from xsplice_loader.results import Cell, CellWindow, CheckedHypervisor
 
 SHOWN_GROUPS = 20
 """Findings that are shown without -v."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from xsplice_loader.checking.cells import CheckedHypervisor, CheckedPayload
     from xsplice_loader.checking.journal import CellLine, Journal
     from xsplice_loader.checking.judging import Judge, Judged
-    from xsplice_loader.results import CheckedHypervisor, CheckedPayload
 
 UNREADABLE = "unreadable"
 """How a cell without a verdict is counted."""
