@@ -84,8 +84,9 @@ def answer(chunk: Chunk, question: Question) -> Iterator[Answer]:
         except ChoiceError as error:
             yield _without_hypervisor(number, file, chunk, rules.NO_HYPERVISOR, str(error))
         else:
-            yield _checked(number, file, payload, hypervisor, chunk, question, is_told=hypervisor is told)
-            told = hypervisor
+            checked = _checked(number, file, payload, hypervisor, chunk, question, is_told=hypervisor is told)
+            told = hypervisor if checked.hypervisor is not None else told
+            yield checked
 
 
 def _checked(
