@@ -119,22 +119,29 @@ def _overlap(target: np.ndarray, offset: np.ndarray, width: np.ndarray) -> bool:
 
 def apply(joint: Joint, placement: Placement, symbols: ResolvedSymbols, image: np.ndarray) -> bool:
     """Write every field, or none where some row cannot be applied; tell which."""
-    if not symbols.usable[joint.symbols].all() or symbols.unplaced[joint.symbols].any():
+    # On few rows `take` and `count_nonzero` take a third of the time of an index, `all` and `any`.
+    named = joint.symbols
+    is_usable = np.count_nonzero(symbols.usable.take(named)) == len(named)
+    if not is_usable or np.count_nonzero(symbols.unplaced.take(named)):
         return False
-    starts = symbols.sections
     relative, absolute = joint.relative, joint.absolute
-    start = starts[relative.target]
-    value = symbols.values[relative.symbol] + relative.added
-    value -= start
+    places = symbols.sections.take(relative.target)
+    value = symbols.values.take(relative.symbol)
+    value += relative.added
+    value -= places
     whole = value.view(np.int64)
     cut = whole.astype(np.int32)
-    if not (cut == whole).all():
+    if np.count_nonzero(cut != whole):
         return False
     base = np.uint64(placement.base)
-    _fields(image, 4)[start + relative.offset - base] = cut.view(np.uint32)
+    places += relative.offset
+    places -= base
+    _fields(image, 4)[places] = cut.view(np.uint32)
     if len(absolute.symbol):
-        places = starts[absolute.target] + absolute.offset - base
-        _fields(image, 8)[places] = symbols.values[absolute.symbol] + absolute.added
+        places = symbols.sections.take(absolute.target)
+        places += absolute.offset
+        places -= base
+        _fields(image, 8)[places] = symbols.values.take(absolute.symbol) + absolute.added
     return True
 
 

@@ -96,9 +96,9 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
     sorts = _known.get(payload)
     if sorts is None:
         sorts = _known[payload] = _sorts_of(payload)
-    values = symbols.table["value"] + addresses[sorts.sections]
+    values = symbols.table["value"] + addresses.take(sorts.sections)
     usable = sorts.defined | sorts.absolute
-    unplaced = sorts.defined & ~placed[sorts.sections]
+    unplaced = sorts.defined & ~placed.take(sorts.sections)
     assumed = np.zeros(len(symbols), bool)
 
     undefined, names, strange = sorts.undefined, sorts.names, sorts.strange
