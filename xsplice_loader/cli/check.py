@@ -10,6 +10,7 @@ import click
 
 from xsplice_loader import __version__
 from xsplice_loader.cli.configuration import find_configuration, read_configuration
+from xsplice_loader.cli.hosting import UnusableError, safe
 from xsplice_loader.cli.options import check_places, loading_options, schema_option
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
 from xsplice_loader.streams import read_bounded
@@ -46,12 +47,6 @@ Examples:
 
 Exit status: 0 clean, 1 findings of error severity (or of --fail-on), 2 wrong usage, or nothing could be checked.
 """
-
-
-class UnusableError(click.ClickException):
-    """What was given cannot be used, though the command was typed rightly."""
-
-    exit_code = UNUSABLE
 
 
 class Settings(NamedTuple):
@@ -203,11 +198,11 @@ def run(settings: Settings) -> int:
     try:
         payloads = payload_files(settings.payloads)
     except NothingThereError as error:
-        raise UnusableError(f"there are no payloads in {_safe(str(error))}") from None
+        raise UnusableError(f"there are no payloads in {safe(str(error))}") from None
     try:
         hypervisors: list[str | None] = [*hypervisor_files(settings.hypervisor)]
     except NothingThereError as error:
-        raise UnusableError(f"there are no hypervisors in {_safe(str(error))}") from None
+        raise UnusableError(f"there are no hypervisors in {safe(str(error))}") from None
     if settings.dask is not None:
         # Workers have directories of their own.
         payloads = [os.path.abspath(file) for file in payloads]
@@ -270,7 +265,7 @@ def _judge(settings: Settings) -> Judge:
         select, ignore = (tuple(map(known_rule, rules)) for rules in (settings.select, settings.ignore))
         severities = dict(_severity(word) for word in settings.severity)
     except UnknownRuleError as error:
-        raise click.UsageError(_safe(str(error))) from None
+        raise click.UsageError(safe(str(error))) from None
     known: frozenset[str] = frozenset()
     # A new baseline does not ask what the old one says, nor whether there is one.
     if settings.baseline is not None and settings.write_baseline is None:
@@ -280,7 +275,7 @@ def _judge(settings: Settings) -> Judge:
                 raise BaselineError(f"it cannot be read: {data.strerror or data}")
             known = read_baseline(data)
         except BaselineError as error:
-            raise UnusableError(_safe(f"--baseline {settings.baseline}: {error}")) from None
+            raise UnusableError(safe(f"--baseline {settings.baseline}: {error}")) from None
     return Judge(select, ignore, severities, known, settings.fail_on)
 
 
@@ -290,7 +285,7 @@ def _severity(word: str) -> tuple[str, Severity]:
 
     rule, _, level = word.partition("=")
     if level not in SEVERITIES:
-        raise click.UsageError(f"--severity {_safe(word)}: expected RULE=LEVEL, with {', '.join(SEVERITIES)}")
+        raise click.UsageError(f"--severity {safe(word)}: expected RULE=LEVEL, with {', '.join(SEVERITIES)}")
     name = known_rule(rule)
     if name not in RULES:
         raise UnknownRuleError(f"{rule!r} is the beginning of several rules; --severity takes one")
@@ -305,7 +300,7 @@ def _question(settings: Settings, hypervisors: list[str]) -> Question:
         try:
             release(settings.release)
         except UnknownReleaseError as error:
-            raise click.UsageError(_safe(str(error))) from None
+            raise click.UsageError(safe(str(error))) from None
     return Question(
         release=settings.release,
         vmap=settings.vmap,
@@ -349,9 +344,9 @@ def _journal(
             return Journal.temporary(count)
         return Journal.resumed(settings.resume, identity_of(hypervisors, payloads, question), count)
     except JournalError as error:
-        raise UnusableError(_safe(f"--resume {error}")) from None
+        raise UnusableError(safe(f"--resume {error}")) from None
     except OSError as error:
-        raise OutputError(_safe(f"--resume {settings.resume}: {error.strerror or error}")) from None
+        raise OutputError(safe(f"--resume {settings.resume}: {error.strerror or error}")) from None
 
 
 def _work(
@@ -396,7 +391,7 @@ def _executor(settings: Settings) -> Executor:
     try:
         return Cluster(settings.dask)
     except ClusterError as error:
-        raise UnusableError(_safe(str(error))) from None
+        raise UnusableError(safe(str(error))) from None
 
 
 def _render(settings: Settings, checked: Run) -> Iterator[bytes]:
@@ -430,9 +425,3 @@ def _text(path: str) -> str:
     from xsplice_loader.checking.cell import shown_path  # noqa: PLC0415 - as above
 
     return shown_path(path)
-
-
-def _safe(text: str) -> str:
-    from xsplice_loader.report.escaping import for_terminal, path_text  # noqa: PLC0415 - only for messages
-
-    return for_terminal(path_text(text))
