@@ -178,7 +178,7 @@ def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray,
 
     Returns whether Xen survives it.
     """
-    memory = image.data
+    memory, file = image.data, memoryview(payload.data)
     for index, address in placement.addresses.items():
         section = payload.section(index)
         start = address - placement.base
@@ -194,7 +194,7 @@ def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray,
         if section.is_nobits:
             image[start : start + section.size] = 0
         else:
-            memory[start : start + section.size] = payload.data[section.offset : section.offset + section.size]
+            memory[start : start + section.size] = file[section.offset : section.offset + section.size]
     return True
 
 

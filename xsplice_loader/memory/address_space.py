@@ -72,19 +72,16 @@ class Protection(NamedTuple):
 class Mapping:
     """A run of pages, the machine frames behind them, and their contents."""
 
-    __slots__ = ("contents", "mfns", "protections", "start")
+    __slots__ = ("contents", "end", "mfns", "protections", "start")
 
     def __init__(self, start: int, mfns: Sequence[int]) -> None:
         self.start = start
+        self.end = start + len(mfns) * PAGE_SIZE
+        """The address behind the last page."""
         self.mfns = mfns
         self.contents = np.zeros(len(mfns) * PAGE_SIZE, np.uint8)
         """The bytes, as uint8. Fresh pages are taken to be zero (`spec/02 §3`)."""
         self.protections = [Protection(start, self.end, PAGE_HYPERVISOR)]
-
-    @property
-    def end(self) -> int:
-        """End address."""
-        return self.start + len(self.mfns) * PAGE_SIZE
 
 
 class _Overwritten(NamedTuple):
@@ -352,6 +349,9 @@ class AddressSpace:
         """Return the mapping that holds all of some bytes, of several the one that begins last."""
         if not self._mappings or address < self._mappings[0].start:
             return None
+        if len(self._mappings) == 1:
+            (mapping,) = self._mappings
+            return mapping if address + size <= mapping.end else None
         index = bisect_right(self._mappings, address, key=_start_of) - 1
         while index >= 0:
             mapping = self._mappings[index]
