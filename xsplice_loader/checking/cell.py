@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from xsplice_loader.checking.cells import Cell, CellWindow, CheckedHypervisor, CheckedPayload
@@ -202,6 +203,7 @@ def checked_hypervisor(hypervisor: Hypervisor, release: str | None) -> CheckedHy
     )
 
 
+@lru_cache(maxsize=256)
 def shown_path(path: str) -> str:
     """Return a file name as text."""
     return text_of(os.fsencode(path))

@@ -75,10 +75,14 @@ def answer(chunk: Chunk, question: Question) -> Iterator[Answer]:
         yield from _stack(chunk, question)
         return
     told: Hypervisor | None = None
+    given = chunk.hypervisor
+    opened: Hypervisor | None = None
     for number, file in enumerate(chunk.payloads, chunk.first):
         payload = _payload(file, question.max_size)
         try:
-            hypervisor = _hypervisor(chunk.hypervisor, {file: payload}, question)
+            # One that was given is the same for all of the chunk.
+            hypervisor = opened if opened is not None else _hypervisor(given, {file: payload}, question)
+            opened = hypervisor if given is not None else None
         except HypervisorFileError as error:
             yield _without_hypervisor(number, file, chunk, rules.UNREADABLE_HYPERVISOR, str(error))
         except ChoiceError as error:

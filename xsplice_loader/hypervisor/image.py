@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,9 @@ class Hypervisor:
     @property
     def protections(self) -> tuple[Protection, ...]:
         """What the image's pages may be used for once it runs; what it needed to start is unmapped by then."""
+        return _protections_of(self)
+
+    def _divided(self) -> tuple[Protection, ...]:
         read_only_end = self._page_at(b"__2M_rodata_end", self.text_end)
         text_end = min(self._page_at(b"__2M_text_end", self.text_end), read_only_end)
         init_start = self._page_at(b"__init_begin", read_only_end)
@@ -161,6 +165,12 @@ class Hypervisor:
             raise HypervisorFileError(f"{name}: {error}") from None
         except OSError as error:
             raise HypervisorFileError(f"{name}: cannot be read: {error.strerror or error}") from None
+
+
+@lru_cache(maxsize=1)
+def _protections_of(hypervisor: Hypervisor) -> tuple[Protection, ...]:
+    """Ask once for all the hosts that run one hypervisor."""
+    return hypervisor._divided()
 
 
 def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: bool) -> Hypervisor:

@@ -35,6 +35,10 @@ class DomainHeap:
         """Return `pages` frames, taken one by one, or None, with all given back, where one is missing."""
         if pages > self.free_frames:
             return None
+        if not self._returned:
+            self.free_frames -= pages
+            self._next += pages
+            return list(range(self._next - pages, self._next))
         mfns: list[int] = []
         for _ in range(pages):
             mfn = self.allocate_page()

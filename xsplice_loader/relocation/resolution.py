@@ -102,7 +102,7 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
     assumed = np.zeros(len(symbols), bool)
 
     undefined, names, strange = sorts.undefined, sorts.names, sorts.strange
-    addresses_found = [lookup.address_of(name) for name in names]
+    addresses_found = list(map(lookup.address_of, names))
     if None not in addresses_found and not len(strange):
         values[undefined] = np.array(addresses_found, np.uint64)
         usable[undefined] = True
