@@ -29,7 +29,7 @@ from xsplice_loader.livepatch.sections import (
     check_xen_build_id_early,
 )
 from xsplice_loader.livepatch.symbol_table import build_symbol_table
-from xsplice_loader.memory.address_space import UPPER_HALF, Mapping, Protection
+from xsplice_loader.memory.address_space import UPPER_HALF, Mapping
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
 from xsplice_loader.memory.vmalloc import OutOfMemoryError
 from xsplice_loader.payload import ObjectFile, PayloadFile, text_of
@@ -118,7 +118,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
     if findings.deciding is not None:
         space.release(mapping)
         return story.end()
-    space.secure(mapping, placement)
+    space.secure(placement)
     host.payloads.append(
         LoadedPayload(
             name,
@@ -279,13 +279,12 @@ class _Allocation:
                 f"{base:#018x} is not in the upper half of the address space, where Xen lives",
             )
 
-    def secure(self, mapping: Mapping, placement: Placement) -> None:
-        """Set the permissions of the three regions, which are all of the mapping, in the last step (`spec/02 §5`)."""
-        mapping.protections = [
-            Protection(region.address, region.address + pages * PAGE_SIZE, region.permissions)
-            for region in placement.regions
-            if (pages := region.pages)
-        ]
+    def secure(self, placement: Placement) -> None:
+        """Set the permissions of the three regions, the load's last step (`spec/02 §5`)."""
+        for region in placement.regions:
+            if pages := region.pages:
+                end = region.address + pages * PAGE_SIZE
+                self.host.memory.modify_mappings(region.address, end, region.permissions)
 
     def release(self, mapping: Mapping) -> None:
         """Give everything back."""

@@ -88,9 +88,8 @@ def test_any_placement_is_a_proof_for_all_addresses(samples: Path) -> None:
     hello = samples / "hello.livepatch"
     assert check_json("--any-placement", hello, status=0)["cells"][0]["verdict"] == "accepted"
     (cell,) = check_json("--any-placement", "--arena", WIDE, hello, status=1)["cells"]
-    assert (cell["verdict"], cell["errno"]["name"], cell["rule"]) == ("refused", "EOVERFLOW", "XSP300") or (
-        cell["rule"] == "XSP089"
-    )
+    # Already the first page of that range is too far away.
+    assert (cell["verdict"], cell["errno"]["name"], cell["rule"]) == ("refused", "EOVERFLOW", "XSP089")
     start, end = (int(text, 16) for text in WIDE.split("-"))
     assert {load(str(hello), MODEL, place=base).accepted for base in (start, MODEL.arena_start, end - 2**20)} == {
         True,

@@ -11,6 +11,7 @@ from checking.checks import check, check_json
 from known_hypervisors import missing
 
 from xsplice_loader.checking.policies import POLICIES
+from xsplice_loader.cli.check import POLICIES as OFFERED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +108,11 @@ def test_a_policy_stands_in_the_place_of_xens_word_on_relocations(samples: Path)
     assert (cell["verdict"], cell["errno"], cell["rule"], cell["xen_message"]) == ("refused", None, "XSP302", None)
     # What is no relocation stays Xen's.
     assert check_json("--policy", "linux", samples / "no-depends.livepatch", status=1)["cells"][0]["rule"] == "XSP100"
+
+
+def test_the_command_offers_all_of_them() -> None:
+    # It keeps the names by itself: --help is not to wait for what knows the rest.
+    assert tuple(POLICIES) == OFFERED
 
 
 def test_who_would_accept_what(samples: Path) -> None:
