@@ -63,6 +63,29 @@ def test_a_payload_without_displacements_fits_everywhere() -> None:
     assert (window.lowest, window.tightest) == (0xFFFF800000000000, ())
 
 
+def test_an_assumed_symbol_may_lie_anywhere_in_xen() -> None:
+    source = """
+        .text
+        .globl  replacement
+        .type   replacement, @function
+replacement:
+        call    only_that_build_has_it
+        ret
+        .size   replacement, . - replacement
+        .livepatch_func "xen_extra_version", replacement, 16
+        .livepatch_depends 0123
+        .livepatch_xen_depends 0123
+        .build_id sha1
+"""
+    unknown = MODEL.assume()
+    window = load(forge(source), unknown).window
+    assert window is not None
+    # The field is the byte behind the base, its addend -4; the symbol is at most a GiB above the start of Xen's text.
+    needed = unknown.text_start + 2**30 - 4 - 1 - (2**31 - 1)
+    assert window.lowest == -(-needed // PAGE) * PAGE
+    assert window.covers_arena
+
+
 def test_a_payload_that_never_got_so_far_has_none() -> None:
     assert load(b"no payload", MODEL).window is None
 
