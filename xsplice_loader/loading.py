@@ -313,7 +313,6 @@ class _Story:
     def end(self, image: np.ndarray | None = None) -> LoadResult:
         """Return the result; the first error decides."""
         deciding = self.findings.deciding
-        placement = self.placement if self.was_placed else None
         if image is not None and self.trace is not None:
             # What was loaded stays what it was, whatever is done with the payload later.
             self.trace = self.trace._replace(image=image)
@@ -329,9 +328,7 @@ class _Story:
             build_id=build_id,
             depends=depends,
             xen_depends=xen_depends,
-            regions=placement.regions if placement is not None else None,
-            pages=placement.pages if placement is not None else 0,
-            sections=placement.sections if placement is not None else (),
+            placement=self.placement if self.was_placed else None,
             funcs=self.functions if _reached_functions(deciding, self.findings.release) else (),
             relocations=self.relocations,
             findings=tuple(self.findings),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from xsplice_loader.memory.placement import Placement
     from xsplice_loader.relocation.trace import LoadTrace
     from xsplice_loader.relocation.window import Window
 
@@ -275,9 +276,8 @@ class LoadResult:
     build_id: bytes | None = None
     depends: bytes | None = None
     xen_depends: bytes | None = None
-    regions: tuple[Region, Region, Region] | None = None
-    pages: int = 0
-    sections: tuple[PlacedSection, ...] = ()
+    placement: Placement | None = None
+    """Where everything was placed; None if Xen refused before that."""
     funcs: tuple[PatchedFunction, ...] = ()
     relocations: RelocationTotals = NO_RELOCATIONS
     findings: tuple[Finding, ...] = ()
@@ -292,6 +292,21 @@ class LoadResult:
 
     measure: Callable[[], Window] | None = None
     """Measures the window; None if the payload's content was never reached."""
+
+    @property
+    def regions(self) -> tuple[Region, Region, Region] | None:
+        """Text, rw and ro; None if Xen refused before it placed anything."""
+        return None if self.placement is None else self.placement.regions
+
+    @property
+    def pages(self) -> int:
+        """Whole pages of all regions."""
+        return 0 if self.placement is None else self.placement.pages
+
+    @property
+    def sections(self) -> tuple[PlacedSection, ...]:
+        """The placed sections, in the order of the section table."""
+        return () if self.placement is None else self.placement.sections
 
     @property
     def window(self) -> Window | None:

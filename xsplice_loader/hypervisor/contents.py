@@ -64,6 +64,9 @@ class Pieces:
             return None
         parts = []
         index = bisect_right(self._offsets, offset) - 1
+        first = self.pieces[index]
+        if index >= 0 and offset - first.offset + size <= len(first.data):
+            return first.data[offset - first.offset : offset - first.offset + size].tobytes()
         while size > 0:
             if not 0 <= index < len(self.pieces):
                 return None

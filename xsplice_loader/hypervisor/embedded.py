@@ -41,6 +41,9 @@ _LONGEST_ITEM = 1 << 20
 """Bytes of one item of a table at most: 8 for each of 131,072 names."""
 _EXPANDED_LIMIT = 4 << 20
 """Bytes that all names of a table may have together; real ones have a quarter of a million."""
+_NAMES_AT_ONCE = 400
+"""Names that are expanded at once: few enough that every column is below the 128 KiB from which on memory is fetched
+from the system anew each time."""
 
 
 class EmbeddedTable(NamedTuple):
@@ -150,36 +153,68 @@ def _expanded(
     data: bytes, layout: Layout, starts: npt.NDArray[np.intp]
 ) -> tuple[list[bytes], bytes, npt.NDArray[np.bool_]]:
     """Return all names, their type letters, and which entries have one: END entries are empty (`spec/03 §7.2`)."""
-    ends = token_ends(data, layout.tokens)
-    token_starts = np.concatenate(([layout.tokens], ends[:-1]))
-    token_lengths = ends - 1 - token_starts
+    tokens = _Tokens.of(data, layout.tokens)
     stream_end = int(starts[-1]) + 1 + data[starts[-1]]
-    stream = np.frombuffer(data, np.uint8, stream_end - layout.names, layout.names)
-    # Each length byte expands to one NUL, which no token holds, so that the names can be cut apart again.
-    positions = starts - layout.names
-    # 32 bits hold every position, and half the memory takes half the time.
-    lengths = token_lengths.astype(np.int32)[stream]
-    sources = token_starts.astype(np.int32)[stream]
-    lengths[positions] = 1
-    sources[positions] = ends[0] - 1
-    total = int(lengths.sum())
-    if total > _EXPANDED_LIMIT:
-        raise NoTableError
-    before = np.cumsum(lengths, dtype=np.int32) - lengths
-    nuls = before[positions]
-    if not lengths.all():
-        sources, before = sources[lengths > 0], before[lengths > 0]
-    # Within a token one goes a byte on for a byte, and from each to the next as far as these lie apart.
-    apart = sources - before
-    apart[1:] -= apart[:-1].copy()
-    gather = np.ones(total, np.intp)
-    gather[before] = apart + 1
-    gather[0] -= 1
-    np.cumsum(gather, out=gather)
-    expanded = np.frombuffer(data, np.uint8)[gather]
-    is_name = np.diff(nuls, append=np.int32(total)) > 1
-    letters = nuls[is_name] + 1
-    names: list[bytes] = np.delete(expanded, letters).tobytes().split(b"\0")[1:]
-    if not is_name.all():
-        names = list(compress(names, is_name.tolist()))
-    return names, expanded[letters].tobytes(), is_name
+    names: list[bytes] = []
+    types = bytearray()
+    is_name = np.zeros(len(starts), bool)
+    size = 0
+    for first in range(0, len(starts), _NAMES_AT_ONCE):
+        last = first + _NAMES_AT_ONCE
+        block = starts[first:last]
+        expanded, begins = tokens.expanded(block, int(starts[last]) if last < len(starts) else stream_end)
+        size += len(expanded)
+        if size > _EXPANDED_LIMIT:
+            raise NoTableError
+        named = tokens.data.take(block) != 0
+        letters = begins[named] + 1
+        types += expanded.take(letters).tobytes()
+        is_of_name = np.ones(len(expanded), bool)
+        is_of_name[letters] = False
+        of_block = expanded[is_of_name].tobytes().split(b"\0")[1:]
+        names += of_block if named.all() else compress(of_block, named.tolist())
+        is_name[first:last] = named
+    return names, bytes(types), is_name
+
+
+class _Tokens(NamedTuple):
+    """The 256 tokens that the codes of a stream stand for: where each stands in the data, and how long it is."""
+
+    # All columns are of the type that numpy indexes with, so that none is ever converted.
+    data: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.intp]
+    lengths: npt.NDArray[np.intp]
+    nul: int
+    """Where a NUL stands."""
+
+    @classmethod
+    def of(cls, data: bytes, position: int) -> _Tokens:
+        ends = token_ends(data, position)
+        starts = np.concatenate(([position], ends[:-1]))
+        return cls(np.frombuffer(data, np.uint8), starts, ends - 1 - starts, int(ends[0]) - 1)
+
+    def expanded(self, entries: npt.NDArray[np.intp], end: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.intp]]:
+        """Return what the codes of some entries up to `end` stand for, and where each entry begins in that.
+
+        Each entry's length byte becomes one NUL, which no token holds, so that they can be cut apart again.
+        """
+        first = int(entries[0])
+        codes = self.data[first:end]
+        heads = entries - first
+        lengths, sources = self.lengths.take(codes), self.starts.take(codes)
+        lengths[heads], sources[heads] = 1, self.nul
+        before = np.cumsum(lengths)
+        total = int(before[-1])
+        before -= lengths
+        begins = before.take(heads)
+        if not lengths.all():
+            # Real tables have empty tokens too, for bytes that no name has, and so no code.
+            raise NoTableError
+        # Within a token one goes a byte on for a byte, and from each to the next as far as these lie apart.
+        apart = sources - before
+        apart[1:] -= apart[:-1].copy()
+        apart += 1
+        apart[0] -= 1
+        steps = np.ones(total, np.intp)
+        steps[before] = apart
+        return self.data.take(np.cumsum(steps)), begins

@@ -26,14 +26,12 @@ if TYPE_CHECKING:
     from xsplice_loader.rules import Rule
 
 POINTER_SIZE = 8
-TABLES = frozenset(
-    [
-        b".altinstructions",
-        b".alt_call_sites",
-        b".ex_table",
-        b".modinfo",
-        *(b".bug_frames.%d" % kind for kind in range(4)),
-    ]
+TABLES = (
+    ".altinstructions",
+    ".alt_call_sites",
+    ".ex_table",
+    ".modinfo",
+    *(f".bug_frames.{kind}" for kind in range(4)),
 )
 """Sections that Xen works on while loading."""
 BUILD_ID = ".note.gnu.build-id"
@@ -77,7 +75,7 @@ def prepare(
     xen_depends = None
     if findings.release.xen_build_id_check == "late":
         xen_depends = _read_note(sections, XEN_DEPENDS, rules.XEN_DEPENDS_LATE_MALFORMED, findings)
-    if any(section.name in TABLES for section in sections.payload.sections):
+    if any(map(sections.payload.section_named, TABLES)):
         # Few payloads have tables, and what carries them out takes longer to import than most payloads to load.
         from xsplice_loader.livepatch.tables import prepare_tables  # noqa: PLC0415
 

@@ -27,6 +27,8 @@ UPPER_HALF = 0xFFFF_8000_0000_0000
 
 PAGE_HYPERVISOR: Permissions = "rw-"
 """What freshly mapped pages may be used for, until `modify_mappings` says otherwise."""
+_SHORT_STRING = 64
+"""Bytes in which most strings end."""
 _start_of = attrgetter("start")
 
 
@@ -187,6 +189,10 @@ class AddressSpace:
         parts = [self._read_part(*part) for part in self._parts_of(address, size, "a read")]
         known = [part for part in parts if part is not None]
         return b"".join(known) if len(known) == len(parts) else None
+
+    def is_in_one_piece(self, address: int, size: int) -> bool:
+        """Tell whether all of the bytes are mapped, and by one mapping or the image alone."""
+        return self._mapping_of(address, size) is not None or self._is_in_image(address, size)
 
     def _read_part(self, mapping: Mapping | None, address: int, size: int) -> bytes | None:
         if mapping is not None:
@@ -389,9 +395,10 @@ class AddressSpace:
         mapping = self._mapping_of(address, 1)
         if mapping is not None:
             offset = address - mapping.start
-            whole, nul, _ = mapping.contents[offset : offset + limit].tobytes().partition(b"\0")
-            if nul:
-                return whole
+            for size in (min(_SHORT_STRING, limit), limit):
+                whole, nul, _ = mapping.contents[offset : offset + size].tobytes().partition(b"\0")
+                if nul:
+                    return whole
         out = bytearray()
         while len(out) < limit:
             step = min(PAGE_SIZE - (address + len(out)) % PAGE_SIZE, 64, limit - len(out))

@@ -67,7 +67,15 @@ class Placement(NamedTuple):
     pages: int
     addresses: dict[int, int]
     """Section index to address; ignored sections are absent."""
-    sections: tuple[PlacedSection, ...]
+    places: tuple[Place, ...]
+
+    @property
+    def sections(self) -> tuple[PlacedSection, ...]:
+        """The placed sections, in the order of the section table."""
+        return tuple(
+            PlacedSection(index, name, region, self.addresses[index], size)
+            for index, name, region, _, size in self.places
+        )
 
     @property
     def base(self) -> int:
@@ -157,14 +165,8 @@ def place(layout: Layout, base: int) -> Placement:
         starts[name] = address
         address = (address + _page_align(layout.sizes[name])) & ADDRESS_MASK
     text, rw, ro = (Region(name, starts[name], layout.sizes[name], PERMISSIONS[name]) for name in ORDER)
-    sections = tuple(
-        [
-            PlacedSection(index, name, region, (starts[region] + offset) & ADDRESS_MASK, size)
-            for index, name, region, offset, size in layout.places
-        ]
-    )
-    addresses = {index: address for index, _, _, address, _ in sections}
-    return Placement((text, rw, ro), layout.pages, addresses, sections)
+    addresses = {index: (starts[region] + offset) & ADDRESS_MASK for index, _, region, offset, _ in layout.places}
+    return Placement((text, rw, ro), layout.pages, addresses, layout.places)
 
 
 def may_be_reapplied(layout: Layout, release: Release) -> bool:

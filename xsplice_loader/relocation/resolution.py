@@ -53,11 +53,14 @@ class Lookup(NamedTuple):
 class _Sorts(NamedTuple):
     """A payload's symbols by what there is to do for them, wherever it stands."""
 
+    values: np.ndarray
+    """`st_value` of each."""
     sections: np.ndarray
     """Of each the section that it is defined in, 0 for none."""
-    defined: np.ndarray
-    """Which are defined in a section that Xen does not refuse."""
-    absolute: np.ndarray
+    usable: np.ndarray
+    """Which are absolute, or defined in a section that Xen does not refuse."""
+    unplaced: np.ndarray
+    """Which of these are defined in a section that gets no address."""
     undefined: np.ndarray
     """The indices of those to look up."""
     names: tuple[bytes, ...]
@@ -66,39 +69,52 @@ class _Sorts(NamedTuple):
     """The indices of those whose section index is none."""
 
 
-_known: WeakKeyDictionary[ObjectFile, _Sorts] = WeakKeyDictionary()
+_known: WeakKeyDictionary[ObjectFile, dict[tuple[int, ...], _Sorts]] = WeakKeyDictionary()
+"""By which sections are placed."""
 
 
-def _sorts_of(payload: ObjectFile) -> _Sorts:
-    index = payload.symbols.table["section"]
+def _sorts_of(payload: ObjectFile, placed: tuple[int, ...]) -> _Sorts:
+    table = payload.symbols.table
+    index = table["section"]
     defined = (index != elf.SHN_UNDEF) & (index < payload.header.section_count)
     sections = np.where(defined, index, 0)
     refused = np.array([False, *map(is_refused, payload.sections)])
+    has_address = np.zeros(payload.header.section_count, bool)
+    has_address[list(placed)] = True
     absolute = index == elf.SHN_ABS
     undefined = np.flatnonzero(index[1:] == elf.SHN_UNDEF) + 1
     strange = np.flatnonzero(~(defined | absolute)[1:] & (index[1:] != elf.SHN_UNDEF)) + 1
-    names = tuple(payload.symbols.names(undefined))
-    return _Sorts(sections, defined & ~refused[sections], absolute, undefined, names, strange)
+    to_use = defined & ~refused[sections]
+    usable = to_use | absolute
+    usable[0] = False
+    return _Sorts(
+        table["value"],
+        sections,
+        usable,
+        to_use & ~has_address[sections],
+        undefined,
+        tuple(payload.symbols.names(undefined)),
+        strange,
+    )
 
 
 def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings: Findings) -> ResolvedSymbols:
     """Give every symbol its address. Symbols that Xen refuses become unusable."""
     symbols = payload.symbols
-    section_index = symbols.table["section"]
     count = payload.header.section_count
 
-    addresses = np.zeros(count, np.uint64)
-    placed = np.zeros(count, bool)
-    of_sections = list(placement.addresses)
-    addresses[of_sections] = np.fromiter(placement.addresses.values(), np.uint64, len(of_sections))
-    placed[of_sections] = True
-
-    sorts = _known.get(payload)
+    placed = tuple(placement.addresses)
+    known_sorts = _known.setdefault(payload, {})
+    sorts = known_sorts.get(placed)
     if sorts is None:
-        sorts = _known[payload] = _sorts_of(payload)
-    values = symbols.table["value"] + addresses.take(sorts.sections)
-    usable = sorts.defined | sorts.absolute
-    unplaced = sorts.defined & ~placed.take(sorts.sections)
+        sorts = known_sorts[placed] = _sorts_of(payload, placed)
+    column = [0] * count
+    for section, address in placement.addresses.items():
+        column[section] = address
+    addresses = np.array(column, np.uint64)
+    values = sorts.values + addresses.take(sorts.sections)
+    usable = sorts.usable.copy()
+    unplaced = sorts.unplaced
     assumed = np.zeros(len(symbols), bool)
 
     undefined, names, strange = sorts.undefined, sorts.names, sorts.strange
@@ -108,6 +124,7 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
         usable[undefined] = True
         return _resolved(values, usable, unplaced, assumed, addresses, findings)
     known = dict(zip(undefined.tolist(), addresses_found, strict=True))
+    section_index = symbols.table["section"]
     for index in np.union1d(undefined, strange).tolist():
         name = symbols.name(index)
         where = int(section_index[index])
@@ -143,7 +160,6 @@ def _resolved(
 ) -> ResolvedSymbols:
     if findings.release.refuses_ignored_symbols:
         usable &= ~unplaced
-    usable[0] = False
     return ResolvedSymbols(values, usable, unplaced, assumed, sections)
 
 

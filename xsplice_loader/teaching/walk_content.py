@@ -99,7 +99,7 @@ def tell_prepare(scene: Scene) -> Iterator[Block]:
     hooks = [section for section in payload.sections if section.name.startswith(b".livepatch.hooks.") and section.size]
     if hooks:
         yield Paragraph("Hooks that Xen will call: " + ", ".join(section.text_name for section in hooks) + ".")
-    tables = [section for section in payload.sections if section.name in TABLES]
+    tables = [section for section in payload.sections if section.text_name in TABLES]
     if tables:
         yield Paragraph(
             "Tables that Xen carries out now or keeps: "
