@@ -23,36 +23,65 @@ if TYPE_CHECKING:
 
 
 def relocation_constraints(trace: LoadTrace, release: Release) -> Iterator[Constraint | Impossible]:
-    """Yield, for each relocation section, the two constraints that decide, and all that can never be met."""
+    """Yield the constraints of those relocations that decide, and all that can never be met."""
     placement = trace.placement
-    table = trace.payload.symbols.table
-    moves = np.isin(table["section"], np.array(list(placement.addresses), table["section"].dtype))
-    for group in relocation_sections(trace.payload, Findings(release)):
-        address = placement.addresses.get(group.target.index)
-        if address is None:
-            continue
-        entries = group.entries
-        index = np.where(entries["symbol"] < len(table), entries["symbol"], 0)
-        relative = (entries["type"] == R_X86_64_PC32) | (entries["type"] == R_X86_64_PLT32)
-        inside = entries["offset"] + np.uint64(4) <= np.uint64(group.target.size)
-        counted = relative & inside & trace.symbols.usable[index]
-        value = trace.symbols.values[index] + entries["addend"].view(np.uint64) - entries["offset"]
+    groups = [
+        group
+        for group in relocation_sections(trace.payload, Findings(release))
+        if group.target.index in placement.addresses
+    ]
+    if not groups:
+        return
+    rows = _Rows(trace, groups)
+    within = np.flatnonzero(rows.counted & rows.moves)
+    fixed_value = (rows.value[within] - rows.address[within]).view(np.int64)
+    for row in within[(fixed_value < INT32[0]) | (fixed_value >= INT32[1])].tolist():
+        yield Impossible(rows.limit(row))
 
-        within = np.flatnonzero(counted & moves[index])
-        fixed_value = (value[within] - np.uint64(address)).view(np.int64)
-        for row in within[(fixed_value < INT32[0]) | (fixed_value >= INT32[1])].tolist():
-            yield Impossible(_limit(trace, group, row))
+    outside = np.flatnonzero(rows.counted & ~rows.moves)
+    fixed = rows.value[outside] - (rows.address[outside] - np.uint64(placement.base))
+    for position in _decisive(fixed):
+        yield distance_constraint(int(fixed[position]), -1, rows.limit(int(outside[position])))
+    # A symbol that is taken for granted may lie anywhere in Xen's image, which ends within its gigabyte.
+    anywhere = np.flatnonzero(trace.symbols.assumed[rows.symbol[outside]])
+    furthest = fixed[anywhere] + np.uint64(GIB)
+    for position in _decisive(furthest):
+        yield distance_constraint(int(furthest[position]), -1, rows.limit(int(outside[anywhere[position]])))
 
-        outside = np.flatnonzero(counted & ~moves[index])
-        fixed = value[outside] - np.uint64(address - placement.base)
-        for position in _decisive(fixed):
-            yield distance_constraint(int(fixed[position]), -1, _limit(trace, group, int(outside[position])))
-        # A symbol that is taken for granted may lie anywhere in Xen's image, which ends within its gigabyte.
-        anywhere = np.flatnonzero(trace.symbols.assumed[index[outside]])
-        furthest = fixed[anywhere] + np.uint64(GIB)
-        for position in _decisive(furthest):
-            row = int(outside[anywhere[position]])
-            yield distance_constraint(int(furthest[position]), -1, _limit(trace, group, row))
+
+class _Rows:
+    """The relocations of several sections, one after the other; a column of each property."""
+
+    def __init__(self, trace: LoadTrace, groups: list[RelocationSection]) -> None:
+        self._payload = trace.payload
+        self._groups = groups
+        lengths = [len(group.entries) for group in groups]
+        self._starts = np.cumsum([0, *lengths])
+        table = trace.payload.symbols.table
+        # Sections may have entries of different sizes, but fields of the same.
+        symbol, kind, offset, addend = (
+            np.concatenate([group.entries[field] for group in groups]) for field in ("symbol", "type", "offset", "addend")
+        )
+        addresses = trace.placement.addresses
+        self.address = np.repeat(np.array([addresses[group.target.index] for group in groups], np.uint64), lengths)
+        """Of the section that the field is in."""
+        size = np.repeat(np.array([group.target.size for group in groups], np.uint64), lengths)
+        self.symbol = np.where(symbol < len(table), symbol, 0)
+        relative = (kind == R_X86_64_PC32) | (kind == R_X86_64_PLT32)
+        inside = (offset < size) & (size - offset >= 4)
+        self.counted = relative & inside & trace.symbols.usable[self.symbol]
+        """Whether there is something to overflow."""
+        self.value = trace.symbols.values[self.symbol] + addend.view(np.uint64) - offset
+        """S + A less the offset in the section."""
+        self.moves = np.isin(table["section"], np.array(list(addresses), table["section"].dtype))[self.symbol]
+        """Whether the symbol is the payload's own."""
+
+    def limit(self, row: int) -> Limit:
+        """Return what to call a row."""
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        group, index = self._groups[number], row - int(self._starts[number])
+        symbol = text_of(self._payload.symbols.name(int(group.entries["symbol"][index])))
+        return Limit("relocation", group.target.text_name, index, symbol)
 
 
 def _decisive(fixed: np.ndarray) -> Iterator[int]:
@@ -61,8 +90,3 @@ def _decisive(fixed: np.ndarray) -> Iterator[int]:
     for part in np.unique(parts).tolist():
         members = np.flatnonzero(parts == part)
         yield from {int(members[fixed[members].argmin()]), int(members[fixed[members].argmax()])}
-
-
-def _limit(trace: LoadTrace, group: RelocationSection, row: int) -> Limit:
-    symbol = text_of(trace.payload.symbols.name(int(group.entries["symbol"][row])))
-    return Limit("relocation", group.target.text_name, row, symbol)
