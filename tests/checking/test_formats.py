@@ -119,3 +119,19 @@ def test_names_mean_nothing(form: str, hostile: Path) -> None:
     assert "\x1b" not in result.stdout
     assert "\u202e" not in result.stdout or form in ("json", "sarif")
     assert not result.stderr
+
+
+def test_text_has_each_finding_once(samples: Path) -> None:
+    """Findings stand below their payload; where the numbers are those of one hypervisor, it says of which."""
+    hypervisors = [word for path in HYPERVISORS.values() for word in ("-x", path)]
+    names = ("two-functions.livepatch", "common-symbol.livepatch")
+    lines = check("-v", *hypervisors, *(samples / name for name in names)).stdout.splitlines()
+    for name in names:
+        heading = lines.index(str(samples / name))
+        below = lines[
+            heading + 1 : heading + 1 + next(n for n, line in enumerate(lines[heading + 1 :]) if line[:1] != " ")
+        ]
+        wrong_build = [line for line in below if "this one has" in line]
+        told = [below[below.index(line) + 1].strip() for line in wrong_build]
+        # 4.20.3 compares build-ids by another rule than 4.14.6 and 4.17.7, of which each has one of its own.
+        assert told == ["on 1, 2; numbers as on 1", "on 3"]

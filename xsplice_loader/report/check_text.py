@@ -146,7 +146,11 @@ def _findings(run: Run, verbosity: int, paint: Paint) -> Iterator[str]:
     groups = run.groups()
     new = [group for group in groups if verbosity > 0 or not group.judged.is_known]
     shown = new if verbosity > 0 else new[:SHOWN_GROUPS]
+    heading = None
     for group in shown:
+        above, heading = heading, _heading(group)
+        if heading != above:
+            yield heading
         yield from _group(group, run.columns, paint)
     if len(shown) < len(new):
         yield f"… and {len(new) - len(shown)} more findings; -v shows them all"
@@ -154,14 +158,19 @@ def _findings(run: Run, verbosity: int, paint: Paint) -> Iterator[str]:
         yield ""
 
 
-def _group(group: Group, columns: Sequence[str], paint: Paint) -> Iterator[str]:
+def _heading(group: Group) -> str:
     finding = group.judged.finding
     source = "" if finding.source_file is None else f" ({for_terminal(finding.source_file)}:{finding.source_line})"
     known = " [in the baseline]" if group.judged.is_known else ""
-    yield f"{for_terminal(group.payload)}{source}{known}"
-    yield from finding_lines([finding], 1, paint)
+    return f"{for_terminal(group.payload)}{source}{known}"
+
+
+def _group(group: Group, columns: Sequence[str], paint: Paint) -> Iterator[str]:
+    yield from finding_lines([group.judged.finding], 1, paint)
     if len(columns) > 1:
-        yield paint(f"      on {_on(group.hypervisors, columns)}", "quiet")
+        first = _on(group.hypervisors[:1], columns)
+        told = f"; numbers as on {first}" if len(group.messages) > 1 else ""
+        yield paint(f"      on {_on(group.hypervisors, columns)}{told}", "quiet")
 
 
 def _on(hypervisors: Sequence[str], columns: Sequence[str]) -> str:

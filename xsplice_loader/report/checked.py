@@ -20,8 +20,11 @@ class Group(NamedTuple):
     """One finding and the hypervisors that it was made on."""
 
     judged: Judged
+    """As it was made on the first of them; on others it may have other numbers."""
     payload: str
     hypervisors: list[str]
+    messages: set[str]
+    """What it said on all of them."""
 
 
 class Run(NamedTuple):
@@ -87,14 +90,24 @@ class Run(NamedTuple):
         return self.journal.line(column * len(self.rows) + row)
 
     def groups(self) -> list[Group]:
-        """Return the findings, each once, those that make the run fail first, in the order in which they came."""
+        """Return the findings, each once: those that make the run fail first, then payload by payload."""
         groups: dict[tuple[str, str], Group] = {}
         for line in self.journal:
             for judged in self.judge.judged(line.cell):
-                group = groups.setdefault((line.cell.payload, judged.fingerprint), Group(judged, line.cell.payload, []))
+                new = Group(judged, line.cell.payload, [], set())
+                group = groups.setdefault((line.cell.payload, judged.fingerprint), new)
                 group.hypervisors.append(line.cell.hypervisor)
+                group.messages.add(judged.finding.message)
         order = {"error": 0, "warning": 1, "note": 2}
-        return sorted(groups.values(), key=lambda group: (group.judged.is_known, order[group.judged.finding.severity]))
+        rows = {payload: number for number, payload in enumerate(self.rows)}
+        return sorted(
+            groups.values(),
+            key=lambda group: (
+                group.judged.is_known,
+                order[group.judged.finding.severity],
+                rows.get(group.payload, len(rows)),
+            ),
+        )
 
     def judged(self) -> Iterator[tuple[str, Judged]]:
         """Yield every finding with its payload."""
