@@ -97,6 +97,16 @@ def test_any_placement_is_a_proof_for_all_addresses(samples: Path) -> None:
     }
 
 
+def test_what_lies_apart_leaves_no_address(samples: Path) -> None:
+    """Near enough to the directmap is too far from the function to patch: each alone could be satisfied."""
+    (cell,) = check_json("--any-placement", "--window", samples / "far-data.livepatch", status=1)["cells"]
+    (finding,) = (finding for finding in cell["findings"] if finding["rule"] == "XSP300")
+    assert cell["window"]["lowest"] is None
+    assert finding["message"].endswith("leave no room between them")
+    assert "direct_map" in finding["hint"]
+    assert "xen_extra_version" in finding["hint"]
+
+
 def test_an_arena_that_begins_well_and_ends_too_far(samples: Path) -> None:
     arena = "0xffff82d050000000-0xffff82d0f0000000"
     assert check("--arena", arena, samples / "hello.livepatch").exit_code == 0

@@ -256,6 +256,18 @@ def test_nothing_in_a_directory_is_passed_over(samples: Path, tmp_path: Path) ->
     }
 
 
+def test_directories_are_not_searched_but_patterns_are(samples: Path, tmp_path: Path) -> None:
+    """A build tree has thousands of objects that are no payloads."""
+    below = tmp_path / "deep" / "er"
+    below.mkdir(parents=True)
+    (below / "hello.livepatch").write_bytes((samples / "hello.livepatch").read_bytes())
+    refused = check(tmp_path)
+    assert refused.exit_code == 2
+    pattern = refused.stderr.strip().rpartition(": ")[2].strip("'")
+    assert check(pattern).exit_code == 0
+    assert "**" not in check(below.parent.parent / "deep" / "er" / ".." / ".." / "nothing*").stderr
+
+
 def test_what_nobody_could_check_is_never_known(samples: Path, tmp_path: Path) -> None:
     known = tmp_path / "known.json"
     words = ("-x", HYPERVISORS["4.17.7"], "-x", tmp_path / "nothing", samples / "far-data.livepatch")

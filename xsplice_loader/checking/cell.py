@@ -131,7 +131,11 @@ def _required(finding: Finding) -> Finding:
 def _not_everywhere(window: Window, pages: int, host: Host) -> Finding:
     start, end = host.hypervisor.arena_start, host.hypervisor.arena_end
     if window.lowest is None or window.highest is None:
-        message = "the payload fits at no address: what cannot be satisfied does not depend on where it stands"
+        message = "the payload fits at no address: " + (
+            "what cannot be satisfied does not depend on where it stands"
+            if any(edge.side == "none" for edge in window.tightest)
+            else "what is too far below it and what is too far above leave no room between them"
+        )
     else:
         last = end - pages * 4096
         missing = max(window.lowest - start, 0) + max(last - window.highest, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -198,11 +199,11 @@ def run(settings: Settings) -> int:
     try:
         payloads = payload_files(settings.payloads)
     except NothingThereError as error:
-        raise UnusableError(f"there are no payloads in {safe(str(error))}") from None
+        raise _nothing_in(str(error), "payloads", "*.livepatch") from None
     try:
         hypervisors: list[str | None] = [*hypervisor_files(settings.hypervisor)]
     except NothingThereError as error:
-        raise UnusableError(f"there are no hypervisors in {safe(str(error))}") from None
+        raise _nothing_in(str(error), "hypervisors", "xen*") from None
     if settings.dask is not None:
         # Workers have directories of their own.
         payloads = [os.path.abspath(file) for file in payloads]
@@ -227,6 +228,14 @@ def run(settings: Settings) -> int:
         return UNUSABLE
     is_excused = settings.exit_zero or settings.write_baseline is not None
     return FINDINGS if checked.failing and not is_excused else CLEAN
+
+
+def _nothing_in(name: str, what: str, pattern: str) -> UnusableError:
+    """Return what to say of a directory or a pattern that holds nothing of the kind; `pattern`: their usual names."""
+    message = f"there are no {what} in {safe(name)}"
+    if os.path.isdir(name) and any(map(os.path.isdir, glob.iglob(os.path.join(glob.escape(name), "*")))):
+        message += f" itself; what lies deeper is reached by a pattern: '{safe(os.path.join(name, '**', pattern))}'"
+    return UnusableError(message)
 
 
 def _check_usage(settings: Settings) -> None:

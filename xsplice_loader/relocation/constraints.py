@@ -60,7 +60,8 @@ class _Rows:
         table = trace.payload.symbols.table
         # Sections may have entries of different sizes, but fields of the same.
         symbol, kind, offset, addend = (
-            np.concatenate([group.entries[field] for group in groups]) for field in ("symbol", "type", "offset", "addend")
+            np.concatenate([group.entries[field] for group in groups])
+            for field in ("symbol", "type", "offset", "addend")
         )
         addresses = trace.placement.addresses
         self.address = np.repeat(np.array([addresses[group.target.index] for group in groups], np.uint64), lengths)
