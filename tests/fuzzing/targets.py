@@ -31,7 +31,7 @@ from xsplice_loader.host.tool import LivepatchTool
 from xsplice_loader.hypervisor.elf import read_elf
 from xsplice_loader.payload import PayloadFile, text_of
 from xsplice_loader.relocation.listing import list_relocations
-from xsplice_loader.relocation.relocating import relocation_sections
+from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.report.check_document import check_json
 from xsplice_loader.report.check_text import check_lines
 from xsplice_loader.report.checked import Run
@@ -42,8 +42,9 @@ from xsplice_loader.report.explain_walk import walk_lines
 from xsplice_loader.report.github import github
 from xsplice_loader.report.junit import junit
 from xsplice_loader.report.page.page import page_html
+from xsplice_loader.report.paint import plain
 from xsplice_loader.report.sarif import sarif
-from xsplice_loader.report.text import load_report, plain
+from xsplice_loader.report.text import load_report
 from xsplice_loader.teaching.anatomy import NeverPlacedError, NoSuchRelocationError, anatomy
 from xsplice_loader.teaching.relocation_blocks import relocation_blocks
 from xsplice_loader.teaching.scene import silent

@@ -12,11 +12,11 @@ from records import DATA, chain, recorded_hypervisor, single_uploads
 
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
-from xsplice_loader.relocation.relocating import relocation_sections
+from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.report.explain import Style, lesson_lines
 from xsplice_loader.report.explain_document import encode, relocation_entry, walk_entry
 from xsplice_loader.report.explain_walk import walk_lines
-from xsplice_loader.report.text import plain
+from xsplice_loader.report.paint import plain
 from xsplice_loader.rules import RULES
 from xsplice_loader.teaching.anatomy import NeverPlacedError, anatomy
 from xsplice_loader.teaching.blocks import Listing, Table

@@ -16,7 +16,7 @@ import numpy as np
 from xsplice_loader.checking.cells import PolicyRow
 from xsplice_loader.findings import Findings
 from xsplice_loader.relocation.numbers import INT32, overrun, signed_bits
-from xsplice_loader.relocation.relocating import relocation_sections
+from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
 from xsplice_loader.results import Finding
 from xsplice_loader.rules import checking as rules
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from xsplice_loader.releases import Release
-    from xsplice_loader.relocation.relocating import RelocationSection
+    from xsplice_loader.relocation.sections import RelocationSection
     from xsplice_loader.relocation.trace import LoadTrace
 
 UINT32 = (0, 1 << 32)

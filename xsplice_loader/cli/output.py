@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from xsplice_loader.report.text import Paint
+    from xsplice_loader.report.paint import Paint
 
 _COLOURS = {
     "accepted": {"fg": "green", "bold": True},
@@ -91,7 +91,7 @@ def emit(output: str | None, contents: bytes | Iterable[bytes]) -> None:
 
 def paint_for(output: str | None) -> Paint:
     """Return colours for a terminal, and none for files, pipes, and people who set NO_COLOR."""
-    from xsplice_loader.report.text import plain  # noqa: PLC0415 - not for --help
+    from xsplice_loader.report.paint import plain  # noqa: PLC0415 - not for --help
 
     if output not in (None, "-") or "NO_COLOR" in os.environ or sys.stdout is None or not sys.stdout.isatty():
         return plain

@@ -87,6 +87,6 @@ class CellItem(pytest.Item):
 
 def _said(cell: Cell) -> str:
     from xsplice_loader.report.findings import finding_lines  # noqa: PLC0415 - as above
-    from xsplice_loader.report.text import plain  # noqa: PLC0415
+    from xsplice_loader.report.paint import plain  # noqa: PLC0415
 
     return "\n".join(finding_lines(cell.findings, 1, plain))

@@ -10,7 +10,7 @@ from xsplice_loader.findings import Findings
 from xsplice_loader.payload import text_of
 from xsplice_loader.releases import GIB
 from xsplice_loader.relocation.numbers import INT32
-from xsplice_loader.relocation.relocating import relocation_sections
+from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import R_X86_64_PC32, R_X86_64_PLT32
 from xsplice_loader.relocation.window import Constraint, Impossible, Limit, distance_constraint
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xsplice_loader.releases import Release
-    from xsplice_loader.relocation.relocating import RelocationSection
+    from xsplice_loader.relocation.sections import RelocationSection
     from xsplice_loader.relocation.trace import LoadTrace
 
 

@@ -16,16 +16,15 @@ import numpy as np
 from xsplice_loader.findings import Findings
 from xsplice_loader.releases import PAGE_SIZE
 from xsplice_loader.relocation.engine import BLOCK
+from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import R_X86_64_64, R_X86_64_NONE, R_X86_64_PC32, R_X86_64_PLT32
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile
     from xsplice_loader.releases import Release
-    from xsplice_loader.relocation.relocating import RelocationSection
     from xsplice_loader.relocation.resolution import ResolvedSymbols
+    from xsplice_loader.relocation.sections import RelocationSection
 
 
 class Fields(NamedTuple):
@@ -54,18 +53,14 @@ _TYPES = (R_X86_64_NONE, R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32)
 _known: WeakKeyDictionary[ObjectFile, Joint | None] = WeakKeyDictionary()
 
 
-def joint_of(
-    payload: ObjectFile,
-    release: Release,
-    sections: Callable[[ObjectFile, Findings], Iterable[RelocationSection]],
-) -> Joint | None:
+def joint_of(payload: ObjectFile, release: Release) -> Joint | None:
     """Return a payload's relocations as one, or None where they are too many or not all in order.
 
-    `sections` yields its relocation sections; what it finds wrong is found again by who goes through them one by one.
+    What is wrong is found again by who goes through the sections one by one.
     """
     if payload not in _known:
         findings = Findings(release)
-        groups = list(sections(payload, findings))
+        groups = list(relocation_sections(payload, findings))
         _known[payload] = None if len(findings) else _joined(payload, groups)
     return _known[payload]
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from xsplice_loader.memory.address_map import AddressMap
     from xsplice_loader.payload import ObjectFile
     from xsplice_loader.relocation import engine
-    from xsplice_loader.relocation.relocating import RelocationSection
     from xsplice_loader.relocation.resolution import ResolvedSymbols
+    from xsplice_loader.relocation.sections import RelocationSection
 
 
 class Examiner:

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xsplice_loader.memory.placement import is_refused
-from xsplice_loader.payload import elf
 from xsplice_loader.relocation import engine
 from xsplice_loader.relocation.joint import apply as apply_jointly
 from xsplice_loader.relocation.joint import joint_of
+from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import type_name
 from xsplice_loader.results import RelocationTotals
-from xsplice_loader.rules import placing as rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from xsplice_loader.findings import Findings
     from xsplice_loader.memory.address_map import AddressMap
@@ -30,77 +28,12 @@ if TYPE_CHECKING:
     from xsplice_loader.relocation.resolution import ResolvedSymbols
 
 
-class RelocationSection(NamedTuple):
-    """A relocation section that passed the tests on its form, with the section that it applies to."""
-
-    section: Section
-    target: Section
-    entries: np.ndarray
-
-
 class Relocated(NamedTuple):
     """What came of all relocations of a payload."""
 
     totals: RelocationTotals
     refused: dict[int, list[int]]
     """Per target section the offsets of fields that were left as they are."""
-
-
-def relocation_sections(payload: ObjectFile, findings: Findings) -> Iterator[RelocationSection]:
-    """Yield the relocation sections that are to be applied (`spec/01 §11`), empty ones left out."""
-    for section in payload.sections:
-        if section.type not in (elf.SHT_RELA, elf.SHT_REL) or section.info >= payload.header.section_count:
-            continue
-        if section.info == 0:
-            findings.add(
-                rules.RELOCATION_SECTION_ZERO,
-                f"{section.text_name} has sh_info 0: Xen would follow a NULL pointer",
-                section=section.text_name,
-                index=section.index,
-            )
-            continue
-        target = payload.section(section.info)
-        if not target.is_allocated or is_refused(target):
-            continue
-        if section.link != payload.symbols.section_index:
-            findings.add(
-                rules.WRONG_SYMBOL_TABLE_LINK,
-                f"{section.text_name} has sh_link {section.link}; the symbol table is section "
-                f"{payload.symbols.section_index}",
-                words={
-                    "name": section.text_name,
-                    "link": section.link - (1 << 32 if section.link >> 31 else 0),
-                    "expected": payload.symbols.section_index,
-                },
-                section=section.text_name,
-                index=section.index,
-            )
-            continue
-        if section.size and _has_right_form(section, findings):
-            yield RelocationSection(section, target, payload.relocation_entries(section))
-
-
-def _has_right_form(section: Section, findings: Findings) -> bool:
-    is_rela = section.type == elf.SHT_RELA
-    least = elf.RELA_SIZE if is_rela else elf.REL_SIZE
-    broken = []
-    if section.entry_size < least or section.size % section.entry_size:
-        broken.append(
-            (
-                rules.RELOCATION_TABLE_SIZE,
-                f"{section.text_name} has {section.size} bytes in entries of {section.entry_size}; expected a "
-                f"whole number of entries of at least {least} bytes",
-            )
-        )
-    if not is_rela:
-        broken.append(
-            (rules.REL_UNSUPPORTED, f"{section.text_name} is of type REL; x86-64 relocations are of type RELA")
-        )
-    if not findings.release.checks_relocation_header_first:
-        broken.reverse()
-    for rule, message in broken:
-        findings.add(rule, message, section=section.text_name, index=section.index)
-    return not broken
 
 
 def relocate(
@@ -115,7 +48,7 @@ def relocate(
 
     Fields whose relocation is refused keep what the file has there.
     """
-    joint = joint_of(payload, findings.release, relocation_sections)
+    joint = joint_of(payload, findings.release)
     if joint is not None and apply_jointly(joint, placement, symbols, image):
         return Relocated(_totals(joint.counts), {})
     has_raw_values = bool((symbols.unplaced & symbols.usable).any())

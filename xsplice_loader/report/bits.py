@@ -9,7 +9,7 @@ from xsplice_loader.relocation.numbers import signed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xsplice_loader.report.text import Paint
+    from xsplice_loader.report.paint import Paint
 
 WIDTH = 64
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from xsplice_loader.checking.cells import Cell, CellWindow, CheckedHypervisor
     from xsplice_loader.report.checked import Group, Run
-    from xsplice_loader.report.text import Paint
+    from xsplice_loader.report.paint import Paint
 
 SHOWN_GROUPS = 20
 """Findings that are shown without -v."""

@@ -25,7 +25,7 @@ from xsplice_loader.teaching.blocks import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from xsplice_loader.report.text import Paint
+    from xsplice_loader.report.paint import Paint
     from xsplice_loader.teaching.blocks import Block
 
 NARROWEST, WIDEST = 40, 120

@@ -11,7 +11,7 @@ from xsplice_loader.report.reach import reach_bar
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from xsplice_loader.report.text import Paint
+    from xsplice_loader.report.paint import Paint
     from xsplice_loader.results import Finding
 
 SHOWN_FINDINGS = 20

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from xsplice_loader.emulation import PathStep, Run, Write
-    from xsplice_loader.report.text import Paint
+    from xsplice_loader.report.paint import Paint
 
 SHOWN_STEPS = 20
 """Functions on the way that are shown without -v."""

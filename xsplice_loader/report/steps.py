@@ -10,7 +10,7 @@ from xsplice_loader.report.findings import finding_lines
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from xsplice_loader.report.text import Paint
+    from xsplice_loader.report.paint import Paint
     from xsplice_loader.results import PatchedBytes, Step
 
 CONSOLE = "(XEN) "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from xsplice_loader.relocation.numbers import size_text
@@ -11,19 +10,13 @@ from xsplice_loader.report.escaping import for_terminal, path_text
 from xsplice_loader.report.findings import finding_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from xsplice_loader.emulation.outcomes import Run
     from xsplice_loader.host import Host
     from xsplice_loader.relocation.window import Window
+    from xsplice_loader.report.paint import Paint
     from xsplice_loader.results import LoadResult, PatchedFunction, Relocation, Step
-
-Paint = Callable[[str, str], str]
-"""`paint(text, role)`: colours for a terminal. Roles: accepted, refused, warning, note, quiet, strong."""
-
-
-def plain(text: str, role: str) -> str:
-    """Paint nothing."""
-    del role
-    return text
 
 
 def load_report(

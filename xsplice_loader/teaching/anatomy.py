@@ -11,7 +11,7 @@ from xsplice_loader.memory.address_space import ADDRESS_LIMIT
 from xsplice_loader.payload import elf
 from xsplice_loader.relocation.instructions import disassemble, finder_in
 from xsplice_loader.relocation.numbers import INT32, overrun, signed
-from xsplice_loader.relocation.relocating import relocation_sections
+from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
 from xsplice_loader.teaching.places import hexadecimal, what_lies_at
 from xsplice_loader.teaching.scene import silent
@@ -20,7 +20,7 @@ from xsplice_loader.teaching.walk_addresses import finder_of
 if TYPE_CHECKING:
     from xsplice_loader.payload import ObjectFile, Section
     from xsplice_loader.relocation.instructions import Instruction
-    from xsplice_loader.relocation.relocating import RelocationSection
+    from xsplice_loader.relocation.sections import RelocationSection
     from xsplice_loader.relocation.trace import LoadTrace
     from xsplice_loader.relocation.types import RelocationType
     from xsplice_loader.teaching.scene import Scene

@@ -14,14 +14,14 @@ import numpy as np
 
 from xsplice_loader.findings import Findings
 from xsplice_loader.payload import elf
-from xsplice_loader.relocation.relocating import relocation_sections
+from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xsplice_loader.releases import Release
-    from xsplice_loader.relocation.relocating import RelocationSection
+    from xsplice_loader.relocation.sections import RelocationSection
     from xsplice_loader.relocation.trace import LoadTrace
 
 MOVES, USABLE, ABSOLUTE, UNPLACED, ASSUMED = (1 << bit for bit in range(5))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from xsplice_loader.releases import Release
-    from xsplice_loader.relocation.relocating import RelocationSection
+    from xsplice_loader.relocation.sections import RelocationSection
     from xsplice_loader.relocation.trace import LoadTrace
     from xsplice_loader.results import PatchedFunction
 
