@@ -11,7 +11,7 @@ import click
 
 from xsplice_loader import __version__
 from xsplice_loader.cli.hosting import UNUSABLE, UnusableError, find_hypervisor, safe, upload_file
-from xsplice_loader.cli.options import check_places, loading_options
+from xsplice_loader.cli.options import check_places, hypervisor_options, loading_options
 from xsplice_loader.cli.output import emit, interruptible, paint_for
 from xsplice_loader.cli.pager import columns, page, wants_pager
 from xsplice_loader.streams import read_bounded
@@ -84,16 +84,7 @@ def _relocation(_context: click.Context, _parameter: click.Parameter, text: str 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("words", nargs=-1, metavar="[PAYLOAD... | RULE | TOPIC]")
-@click.option(
-    "-x",
-    "--hypervisor",
-    metavar="FILE",
-    help="what to load against, any form that xsplice-load reads; default: the build that the payload names, else a "
-    "built-in model",
-)
-@click.option(
-    "--hypervisor-path", multiple=True, metavar="DIR", help="look here first for the build that the payload names"
-)
+@hypervisor_options
 @loading_options
 @click.option(
     "--reloc",

@@ -13,7 +13,7 @@ import click
 
 from xsplice_loader import __version__
 from xsplice_loader.cli.hosting import UNUSABLE, UnusableError, find_hypervisor, safe, upload_file
-from xsplice_loader.cli.options import check_places, loading_options, schema_option
+from xsplice_loader.cli.options import check_places, hypervisor_options, loading_options, schema_option
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
 from xsplice_loader.cli.parameters import Arguments
 from xsplice_loader.streams import read_bounded
@@ -85,16 +85,7 @@ class Settings(NamedTuple):
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("payloads", nargs=-1, metavar="PAYLOAD...")
-@click.option(
-    "-x",
-    "--hypervisor",
-    metavar="FILE",
-    help="what to load against: xen-syms, the boot image xen or xen.gz, xen.efi, or "
-    "a list of symbols; default: the build that the payload names, else a built-in model",
-)
-@click.option(
-    "--hypervisor-path", multiple=True, metavar="DIR", help="look here first for the build that the payload names"
-)
+@hypervisor_options
 @click.option("--require-hypervisor", is_flag=True, help="exit with status 2 if that build is not found")
 @loading_options
 @click.option("--run-hooks", is_flag=True, help="run the payloads' hooks instead of taking them to return 0")

@@ -1,4 +1,4 @@
-"""Options that several commands have: rules and places, and the schema of what they write."""
+"""Options that several commands have: the hypervisor, rules and places, and the schema of what they write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xsplice_loader.cli.output import emit
 from xsplice_loader.cli.parameters import AddressRange, PageAddress, VmapName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 DEFAULT_MAX_SIZE = 2 << 20
 MAX_FEATURE = (1 << 15) - 1
@@ -34,7 +34,19 @@ def _features(_context: click.Context, _parameter: click.Parameter, text: str) -
     return frozenset(numbers)
 
 
-_OPTIONS = (
+_HYPERVISOR = (
+    click.option(
+        "-x",
+        "--hypervisor",
+        metavar="FILE",
+        help="what to load against: xen-syms, the boot image xen or xen.gz, xen.efi, or a list of symbols; "
+        "default: the build that the payload names, else a built-in model",
+    ),
+    click.option(
+        "--hypervisor-path", multiple=True, metavar="DIR", help="look here first for the build that the payload names"
+    ),
+)
+_LOADING = (
     click.option("--release", metavar="X.Y.Z", help="whose rules apply; default: what the image itself reports"),
     click.option(
         "--vmap",
@@ -72,9 +84,18 @@ _OPTIONS = (
 )
 
 
+def hypervisor_options(command: Command) -> Command:
+    """Add what names the one hypervisor that a command loads against."""
+    return _with(_HYPERVISOR, command)
+
+
 def loading_options(command: Command) -> Command:
-    """Add the options to a command."""
-    for option in reversed(_OPTIONS):
+    """Add rules and places."""
+    return _with(_LOADING, command)
+
+
+def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
