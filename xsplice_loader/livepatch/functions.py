@@ -291,19 +291,15 @@ def patched_functions(
     """Return what each entry would make of the old function, entry by entry, each on the bytes as they are now."""
     functions = []
     for entry in entries:
+        _, _, new_addr, old_addr, new_size, old_size, _ = entry
         try:
-            before = memory.read(entry.old_addr, SHOWN)
+            before = memory.read(old_addr, SHOWN)
         except MemoryFault:
             before = None
         offset = patch_offset(before or b"", release)
         patched = None
         if before is not None:
-            shown_size = min(entry.new_size, SHOWN + offset)
-            new = patch_bytes(entry.old_addr, entry.new_addr, shown_size, offset, table, release)
+            new = patch_bytes(old_addr, new_addr, min(new_size, SHOWN + offset), offset, table, release)
             patched = (before[:offset] + new + before[offset + len(new) :])[:SHOWN]
-        functions.append(
-            PatchedFunction(
-                entry.shown, entry.old_addr, entry.new_addr, entry.old_size, entry.new_size, offset, before, patched
-            )
-        )
+        functions.append(PatchedFunction(entry.shown, old_addr, new_addr, old_size, new_size, offset, before, patched))
     return tuple(functions)

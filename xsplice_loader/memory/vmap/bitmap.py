@@ -37,7 +37,8 @@ class Bitmap:
         self.low = bitmap_pages(start, end)
         backed_pages = _ceil_div((self.low + 7) // 8, PAGE_SIZE)
         self.top = backed_pages * BITS_PER_PAGE
-        self.bits = bytearray(b"\1") * self.low + bytearray(self.top - self.low)
+        self.bits = bytearray(self.top)
+        self.bits[: self.low] = b"\1" * self.low
         self.probes = 0
 
     def copy(self) -> Bitmap:
