@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import junitparser
 import pytest
-from checking.checks import HYPERVISORS, check
+from checking.checks import HYPERVISORS, check, check_json
 from known_hypervisors import missing
 
 from xsplice_loader.forge import forge
@@ -135,3 +136,23 @@ def test_text_has_each_finding_once(samples: Path) -> None:
         told = [below[below.index(line) + 1].strip() for line in wrong_build]
         # 4.20.3 compares build-ids by another rule than 4.14.6 and 4.17.7, of which each has one of its own.
         assert told == ["on 1, 2; numbers as on 1", "on 3"]
+
+
+def test_many_hypervisors_are_summed_up(samples: Path, tmp_path: Path) -> None:
+    """A line for each payload tells what the document tells cell by cell."""
+    for number in range(12):
+        (tmp_path / f"xen-{number:02}").symlink_to(list(HYPERVISORS.values())[number % 3])
+    (tmp_path / "xen-broken").write_bytes(b"\x7fELF, and no more")
+    words = ("-x", tmp_path, samples / "hello.livepatch", samples / "two-functions.livepatch")
+    lines = check("--window", *words).stdout.splitlines()
+    cells = check_json(*words)["cells"]
+    for line, name in zip(lines, ("hello.livepatch", "two-functions.livepatch"), strict=False):
+        verdicts = Counter(
+            "?" if cell["verdict"] is None else cell["errno"]["name"]
+            for cell in cells
+            if cell["payload"].endswith(name)
+        )
+        (usual, count), *others = verdicts.most_common()
+        assert line.split(None, 1) == [name, f"{usual} on {count} of 13; ? on 13"]
+        assert [word for word, _ in others] == ["?"]
+    assert sum("the least of all" in line for line in lines) == 2

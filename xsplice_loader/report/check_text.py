@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from xsplice_loader.checking.policies import POLICIES
@@ -23,6 +24,8 @@ SHOWN_GROUPS = 20
 LONGEST_NAME = 48
 """Characters of a payload's name in the matrix; of a longer one the end is shown."""
 COLUMN = 12
+MOST_COLUMNS = 10
+"""Hypervisors that get a column of the matrix each; of more, each payload has a line that sums them up."""
 SHOWN_ON = 8
 """Hypervisors that are listed with a finding."""
 
@@ -43,21 +46,39 @@ def check_lines(run: Run, *, verbosity: int, paint: Paint) -> Iterator[str]:
 def _matrix(run: Run, paint: Paint) -> Iterator[str]:
     names = [_name(row) for row in _shortened(run.rows)]
     width = max(map(len, names), default=0)
-    if len(run.columns) > 1:
-        yield paint(
-            " " * width + "  " + "".join(f"{number:<{COLUMN}}" for number in range(1, len(run.columns) + 1)), "quiet"
-        )
+    if 1 < len(run.columns) <= MOST_COLUMNS:
+        numbers = "".join(f"{number:<{COLUMN}}" for number in range(1, len(run.columns) + 1))
+        yield paint(" " * width + "  " + numbers, "quiet")
     for row, name in enumerate(names):
-        cells = []
-        for column in range(len(run.columns)):
-            line = run.line(row, column)
-            word, role = ("not done", "warning") if line is None else _word(line.cell)
-            cells.append(paint(word, role) + " " * (COLUMN - len(word)))
-        yield f"{name:{width}}  {''.join(cells)}".rstrip()
+        lines = (run.line(row, column) for column in range(len(run.columns)))
+        words = [("not done", "warning") if line is None else _word(line.cell) for line in lines]
+        told = _cells(words, paint) if len(words) <= MOST_COLUMNS else _summed_up(words, run.columns, paint)
+        yield f"{name:{width}}  {told}".rstrip()
     if any(line.cell.accepted and line.cell.findings for line in run.journal):
         yield paint("* accepted, and there is something to say", "quiet")
     if run.verdicts[UNREADABLE]:
         yield paint("? not checked: the payload or the hypervisor cannot be read", "quiet")
+
+
+def _cells(words: Sequence[tuple[str, str]], paint: Paint) -> str:
+    return "".join(paint(word, role) + " " * (COLUMN - len(word)) for word, role in words)
+
+
+def _summed_up(words: Sequence[tuple[str, str]], columns: Sequence[str], paint: Paint) -> str:
+    """Return how many hypervisors say what, and of all but the most frequent word which these are."""
+    on: dict[tuple[str, str], list[str]] = {}
+    for word, column in zip(words, columns, strict=True):
+        on.setdefault(word, []).append(column)
+    (usual, role), hypervisors = max(on.items(), key=lambda item: len(item[1]))
+    told = [
+        f"{paint(usual, role)} on " + (f"all {len(words)}" if len(on) == 1 else f"{len(hypervisors)} of {len(words)}")
+    ]
+    told += [
+        f"{paint(word, role)} on {_on(hypervisors, columns)}"
+        for (word, role), hypervisors in on.items()
+        if word != usual
+    ]
+    return "; ".join(told)
 
 
 def _shortened(paths: Sequence[str]) -> Sequence[str]:
@@ -104,15 +125,34 @@ def _hypervisor(hypervisor: CheckedHypervisor) -> str:
 
 
 def _windows(run: Run) -> Iterator[str]:
+    least = ", the least of all" if len(run.columns) > MOST_COLUMNS else ""
     shown = False
-    for line in run.journal:
-        window = line.cell.window
-        if window is not None:
-            shown = True
-            yield f"{for_terminal(line.cell.payload)} on {for_terminal(line.cell.hypervisor)} {_window(window)}"
-            yield from (f"  breaks first {for_terminal(edge)}" for edge in window.tightest)
+    for cell, window in _narrowest(run) if least else _measured(run):
+        shown = True
+        yield f"{for_terminal(cell.payload)} on {for_terminal(cell.hypervisor)} {_window(window)}{least}"
+        yield from (f"  breaks first {for_terminal(edge)}" for edge in window.tightest)
     if shown:
         yield ""
+
+
+def _measured(run: Run) -> Iterator[tuple[Cell, CellWindow]]:
+    for line in run.journal:
+        if line.cell.window is not None:
+            yield line.cell, line.cell.window
+
+
+def _narrowest(run: Run) -> Iterator[tuple[Cell, CellWindow]]:
+    """Yield of each payload the cell with the least headroom."""
+    narrowest: dict[str, tuple[Cell, CellWindow]] = {}
+    for cell, window in _measured(run):
+        known = narrowest.get(cell.payload)
+        if known is None or _room(window) < _room(known[1]):
+            narrowest[cell.payload] = cell, window
+    yield from narrowest.values()
+
+
+def _room(window: CellWindow) -> float:
+    return -inf if window.headroom is None else window.headroom
 
 
 def _window(window: CellWindow) -> str:
