@@ -80,6 +80,8 @@ class HostState:
     hypervisor: Hypervisor
     virtual: VirtualMemory
     release: Release
+    arena_end: int
+    """The end of the last page that the range for payloads can give."""
     stand_in: Callable[[], VirtualMemory]
     """Makes something to place a payload with that Xen refused before placing it, so that the rest can be looked at."""
     nops: NopTable = "p6"

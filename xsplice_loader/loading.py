@@ -353,7 +353,7 @@ def _measure(
     from xsplice_loader.relocation.constraints import relocation_constraints  # noqa: PLC0415
     from xsplice_loader.relocation.window import measure  # noqa: PLC0415
 
-    placement, hypervisor = trace.placement, host.hypervisor
+    placement = trace.placement
     return measure(
         chain(
             relocation_constraints(trace, host.release),
@@ -362,7 +362,7 @@ def _measure(
         ),
         base=placement.base,
         size=placement.pages * PAGE_SIZE,
-        arena=(hypervisor.arena_start, hypervisor.arena_end),
+        arena=(host.hypervisor.arena_start, host.arena_end),
     )
 
 

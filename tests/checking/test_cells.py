@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from checking.checks import HYPERVISORS, cells_of, check, check_json
 from records import DATA, RELEASES, single_uploads
 
-from xsplice_loader import Hypervisor, load
+from xsplice_loader import Host, Hypervisor, load
 from xsplice_loader.forge import forge
 
 if TYPE_CHECKING:
@@ -167,3 +168,31 @@ def test_a_stack_that_does_not_hold_together(samples: Path) -> None:
         ("accepted", None),
         ("refused", {"number": 22, "name": "EINVAL"}),
     ]
+
+
+def test_nothing_stands_on_a_machine_that_died(samples: Path) -> None:
+    files = [samples / f"{name}.livepatch" for name in ("short-nop", "stack-base", "stack-top")]
+    cells = check_json("--stack", *files, status=1)["cells"]
+    assert [cell["verdict"] for cell in cells] == ["crash", None, None]
+    assert "did not survive" in cells[2]["findings"][0]["message"]
+
+
+def test_a_stack_is_not_read_from_a_pipe(samples: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("-", tmp_path / "pipe"):
+        refused = check("--stack", name, samples / "stack-base.livepatch")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "read once" in refused.stderr
+
+
+def test_a_short_range_gives_addresses_behind_its_end(samples: Path) -> None:
+    """Xen's bitmap begins with all the pages that its first page can count (`spec/02 §6.2`)."""
+    files = [samples / f"{name}.livepatch" for name in ("hello", "two-functions", "metadata")]
+    highest = int(check_json("--window", files[0])["cells"][0]["window"]["highest"], 16)
+    start, end = highest - 6 * PAGE, highest + 4 * PAGE
+    host = Host(MODEL, arena=(start, end))
+    results = [host.upload(file.stem, file.read_bytes()) for file in files]
+    # The first lands inside and fits, a later one does neither.
+    assert (results[0].verdict, results[-1].errno_name) == ("accepted", "EOVERFLOW")
+    (cell,) = check_json("--any-placement", "--arena", f"{start:#x}-{end:#x}", files[0], status=1)["cells"]
+    assert cell["rule"] == "XSP300"

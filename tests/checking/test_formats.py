@@ -16,6 +16,7 @@ import pytest
 from checking.checks import HYPERVISORS, check, check_json
 from known_hypervisors import missing
 
+from xsplice_loader import Hypervisor
 from xsplice_loader.forge import forge
 
 HOSTILE = "\x1b[31m<b>&\"'%0A::error::x,y\u202e]]>"
@@ -156,3 +157,45 @@ def test_many_hypervisors_are_summed_up(samples: Path, tmp_path: Path) -> None:
         assert line.split(None, 1) == [name, f"{usual} on {count} of 13; ? on 13"]
         assert [word for word, _ in others] == ["?"]
     assert sum("the least of all" in line for line in lines) == 2
+
+
+def test_other_words_are_another_finding(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "text").write_text("no hypervisor")
+    words = ("-x", tmp_path / "empty", "-x", tmp_path / "text", "-x", tmp_path / "lost", samples / "hello.livepatch")
+    for form in ("text", "github", "sarif"):
+        said = check("--format", form, *words).stdout
+        for words_of in ("is empty", "is no hypervisor", "No such file"):
+            assert words_of in said, (form, words_of)
+
+
+def test_numbers_are_those_of_the_type(samples: Path) -> None:
+    """S + A where the type has no P, and the width that its field has."""
+    said = check("--policy", "linux", samples / "reloc-32s.livepatch").stdout
+    assert "R_X86_64_32S: S + A = " in said
+    assert "[---" not in said
+    assert "the field has 32;" in said
+
+
+def test_a_jump_is_drawn_the_way_it_leads(samples: Path) -> None:
+    for place, side in (("0xffff82d0c0235000", "~~> S"), ("0xffff82cfbf000000", "S <~~")):
+        lines = check(
+            "--select", "XSP126", "--place", place, samples / "nop.livepatch", samples / "hello.livepatch"
+        ).stdout
+        (bar,) = [line for line in lines.splitlines() if "GiB [" in line]
+        assert side in bar
+
+
+def test_rows_of_policies_say_whose_they_are(samples: Path) -> None:
+    files = [samples / f"{name}.livepatch" for name in ("far-data", "reloc-32s")]
+    lines = check("--compare-policies", *files).stdout.splitlines()
+    for file, symbol in zip(files, ("direct_map", ".rodata"), strict=True):
+        assert symbol in lines[lines.index(str(file)) + 1]
+
+
+def test_what_is_ignored_is_not_hinted_at(samples: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "xen-syms.map"
+    listed.write_text("\n".join(f"{a:016x} {t} {n.decode()}" for n, a, t in Hypervisor.model().symbols))
+    words = ("-x", listed, samples / "hello.livepatch")
+    assert "ok*" in check(*words).stdout
+    assert "*" not in check("--ignore", "XSP2", *words).stdout

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from checking.checks import check_json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from known_hypervisors import missing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SOURCE = """extern int first_unknown(void), second_unknown(int);
 int other(void)
@@ -45,15 +42,39 @@ def test_lines_are_those_of_addr2line(version: int, more: tuple[str, ...], tmp_p
     listed = subprocess.run(["readelf", "-rW", path], capture_output=True, text=True, check=True).stdout
     assert "first_unknown" in listed
     (cell,) = check_json("--policy", "xen", "--allow-assumed", _with_unhandled(path), status=1)["cells"]
-    found = {
-        (finding["section"], finding["offset"]): finding for finding in cell["findings"] if "source_line" in finding
-    }
+    told = [finding for finding in cell["findings"] if "source_line" in finding]
+    found = {(finding["section"], finding["offset"]): finding for finding in told if "section" in finding}
     assert found
+    # An unknown symbol is used somewhere.
+    uses = {finding["symbol"]: finding["source_line"] for finding in told if finding["rule"] == "XSP071"}
+    assert uses == {
+        name: next(n for n, line in enumerate(SOURCE.splitlines(), 1) if f"{name}(" in line and "extern" not in line)
+        for name in uses
+    }
     for (section, offset), finding in found.items():
         words = ["addr2line", "-j", section, "-e", path, f"{offset:#x}"]
         name, _, line = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip().rpartition(":")
         assert int(line.split()[0]) == finding["source_line"]
         assert name.rpartition("/")[2] == finding["source_file"].rpartition("/")[2]
+
+
+def test_files_below_are_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that changes into directories names its files from there."""
+    if shutil.which("gcc") is None:
+        missing("gcc is not installed")
+    inner = tmp_path / "src" / "sub"
+    inner.mkdir(parents=True)
+    (inner / "two.c").write_text(SOURCE, encoding="utf-8")
+    words = ("gcc", "-g", "-O1", "-fno-pic", "-c", "-o", "two.o", "two.c")
+    subprocess.run(words, check=True, cwd=inner)
+    for place, expected in ((tmp_path, "src/sub/two.c"), (inner.parent, "sub/two.c"), (tmp_path / "..", None)):
+        monkeypatch.chdir(place)
+        (cell,) = check_json(inner / "two.o", status=1)["cells"]
+        names = {finding["source_file"] for finding in cell["findings"] if "source_file" in finding}
+        assert names == {expected or str(inner.relative_to(Path(place).resolve()) / "two.c")}
+    monkeypatch.chdir("/usr")
+    (cell,) = check_json(inner / "two.o", status=1)["cells"]
+    assert {finding["source_file"] for finding in cell["findings"] if "source_file" in finding} == {"two.c"}
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

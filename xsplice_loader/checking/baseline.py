@@ -57,7 +57,7 @@ def read_baseline(data: bytes) -> frozenset[str]:
         if schema != FORMAT:
             raise BaselineError(f"it is of the form {schema!r}, expected {FORMAT!r}: {again}")
         findings = msgspec.json.decode(data, type=_Baseline).findings
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BaselineError(f"it is no baseline ({error}): {again}") from None
     unknown = sorted({known.rule for known in findings if known.rule not in RULES})
     if unknown:

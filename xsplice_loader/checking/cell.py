@@ -89,10 +89,11 @@ def _cell(result: LoadResult, host: Host, question: Question) -> Cell:
     if question.any_placement and window is not None and not window.covers_arena:
         findings.append(_not_everywhere(window, result.pages, host))
     deciding = next((finding for finding in findings if finding.severity == "error"), None)
-    if result.trace is not None and any(finding.offset is not None for finding in findings):
-        from xsplice_loader.relocation.source_lines import with_source_lines  # noqa: PLC0415 - few cells find anything
+    if result.trace is not None and findings:
+        from xsplice_loader.relocation.source_lines import has_place, with_source_lines  # noqa: PLC0415 - few cells
 
-        findings = with_source_lines(findings, result.trace)
+        if any(map(has_place, findings)):
+            findings = with_source_lines(findings, result.trace)
     return Cell(
         payload=shown_path(result.file),
         hypervisor=shown_path(host.hypervisor.file),
@@ -129,7 +130,7 @@ def _required(finding: Finding) -> Finding:
 
 
 def _not_everywhere(window: Window, pages: int, host: Host) -> Finding:
-    start, end = host.hypervisor.arena_start, host.hypervisor.arena_end
+    start, end = host.hypervisor.arena_start, host.state.arena_end
     if window.lowest is None or window.highest is None:
         message = "the payload fits at no address: " + (
             "what cannot be satisfied does not depend on where it stands"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,11 +22,19 @@ WAITING = 4
 DIED = "the process that worked on this cell died; nothing can be said about it"
 
 
+class ExecutorError(Exception):
+    """Nobody is there to work on what is left; the message says why."""
+
+
 class Executor(Protocol):
     """Works on chunks."""
 
     def run(self, chunks: Iterable[Chunk], question: Question) -> Iterator[Answer]:
-        """Yield the answers of all chunks."""
+        """Yield the answers of all chunks.
+
+        Raises:
+            ExecutorError: there is nobody to work on the rest.
+        """
         ...
 
 
@@ -45,6 +55,15 @@ def _start(question: Question) -> None:
     _question[:] = [question]
     # An interrupt at a terminal reaches every process; the one that started them ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whatever ended that one, nobody waits for what its processes find out, and they hold its journal.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def _work(chunk: Chunk) -> list[Answer]:

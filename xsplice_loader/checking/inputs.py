@@ -29,7 +29,8 @@ class NothingThereError(Exception):
 def payload_files(names: Iterable[str]) -> list[str]:
     """Return the payloads that are meant, each once; a name that is nothing at hand stays as it is.
 
-    Of a directory these are all objects for x86-64, and whatever is called `*.livepatch`.
+    Of a directory these are all objects for x86-64, and whatever is called `*.livepatch`; a directory that cannot be
+    read stays as it is.
 
     Raises:
         NothingThereError: there are none in a directory, or of a pattern.
@@ -54,14 +55,20 @@ def _expanded(names: Iterable[str], belongs: Callable[[str], bool]) -> Iterator[
         is_pattern = not _PATTERN.isdisjoint(name) and not os.path.lexists(name)
         found: list[str] = []
         for path in sorted(glob.glob(name, recursive=True)) if is_pattern else [name]:
-            if os.path.isdir(path):
-                inside = sorted(entry.path for entry in os.scandir(path) if entry.is_file())
-                found += filter(belongs, inside)
-            else:
-                found.append(path)
+            inside = _files_in(path) if os.path.isdir(path) else None
+            found += [path] if inside is None else filter(belongs, inside)
         if not found:
             raise NothingThereError(name)
         yield from found
+
+
+def _files_in(directory: str) -> list[str] | None:
+    """Return the files in a directory and the links that lead nowhere; None if it cannot be read."""
+    try:
+        paths = [os.path.join(directory, name) for name in os.listdir(directory)]
+    except OSError:
+        return None
+    return sorted(path for path in paths if os.path.isfile(path) or not os.path.exists(path))
 
 
 def _is_payload(path: str) -> bool:
@@ -82,13 +89,15 @@ def _is_hypervisor(path: str) -> bool:
         contents = read_contents(path)
         read_form(contents)
     except (FormError, OSError):
-        return os.path.basename(path).startswith("xen") and _begins_as_image(path)
+        return os.path.basename(path).startswith("xen") and _may_be_image(path)
     return True
 
 
-def _begins_as_image(path: str) -> bool:
+def _may_be_image(path: str) -> bool:
+    """Tell whether a file begins as an image does, or not at all; configurations are called `xen…`, too."""
     try:
         with open(path, "rb") as file:
-            return file.read(4).startswith((ELF_MAGIC, PE_MAGIC, GZIP_MAGIC))
+            start = file.read(4)
     except OSError:
-        return False
+        return True
+    return not start or start.startswith((ELF_MAGIC, PE_MAGIC, GZIP_MAGIC))

@@ -61,7 +61,9 @@ def identity_of(hypervisors: Sequence[str | None], payloads: Sequence[str], ques
     asked = question._replace(vmap=vmap, cpu_features=frozenset())
     parts = [__version__, repr(asked), repr(sorted(question.cpu_features))]
     searched = (*question.hypervisor_path, *map(str, (*SYSTEM_DIRECTORIES, BY_BUILD_ID)))
-    for path in (*hypervisors, *payloads, *question.among, *searched):
+    # A file that is overwritten in place leaves its directory as it was.
+    inside = (os.path.join(path, name) for path in question.hypervisor_path for name in _names_in(path))
+    for path in (*hypervisors, *payloads, *question.among, *searched, *inside):
         state = None
         if path is not None:
             with contextlib.suppress(OSError):
@@ -69,6 +71,13 @@ def identity_of(hypervisors: Sequence[str | None], payloads: Sequence[str], ques
                 state = (found.st_size, found.st_mtime_ns)
         parts.append(repr((path, state)))
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
 
 
 def _line(record: Heading | CellLine) -> bytes:
@@ -111,6 +120,8 @@ class Journal:
             JournalError: it is of another run, or no journal.
             OSError: it cannot be read or written.
         """
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise JournalError(f"{path} is no ordinary file: name one, or a file that does not exist yet")
         file = open(path, "a+b")  # noqa: SIM115 - it is the journal's, and closed by it
         try:
             _lock(file, path)
@@ -127,7 +138,12 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:
+            # What could not be written to a full disk cannot be either when it is closed.
+            if kind is None:
+                raise
 
     def _read(self, path: str, about: str) -> None:
         self._file.seek(0)
@@ -140,7 +156,7 @@ class Journal:
                 break
             try:
                 record = _decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise JournalError(
                     f"line {number + 1} of {path} is no line of a journal ({error}); name a file of an "
                     "interrupted run, or one that does not exist yet"
@@ -185,6 +201,14 @@ class Journal:
         self._end += self._file.write(_line(record))
         if self._outlives:
             self._file.flush()
+
+    def flush(self) -> None:
+        """Write what waits to be written.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self._file.flush()
 
     def is_done(self, number: int) -> bool:
         """Tell whether a cell is there."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from xsplice_loader.rules import RULES, checking, upload
@@ -47,6 +49,8 @@ class Judge(NamedTuple):
     known: frozenset[str] = frozenset()
     """The fingerprints in the baseline."""
     fail_on: FailOn = "error"
+    project: str | None = None
+    """The directory that payloads are known relative to."""
 
     def judged(self, cell: Cell) -> list[Judged]:
         """Return a cell's findings as they are reported."""
@@ -55,7 +59,7 @@ class Judge(NamedTuple):
         for finding in cell.findings:
             if not self._is_wanted(finding.rule):
                 continue
-            mark = _mark(cell, finding)
+            mark = _mark(finding, _known_as(cell.payload, self.project))
             number = seen[mark] = seen.get(mark, 0) + 1
             fingerprint = hashlib.sha256(f"{mark}\n{number}".encode()).hexdigest()[:32]
             severity = self.severities.get(finding.rule, finding.severity)
@@ -73,10 +77,23 @@ class Judge(NamedTuple):
         return selected and not (self.ignore and rule.startswith(self.ignore))
 
 
-def _mark(cell: Cell, finding: Finding) -> str:
+def _mark(finding: Finding, payload: str) -> str:
     """Return what a finding is known by: where and of what kind it is, but no address, and not the hypervisor."""
-    name = cell.payload.removeprefix("./")
-    return "\n".join((finding.rule, name, finding.section or "", finding.symbol or "", finding.type or ""))
+    section, symbol = finding.section or "", finding.symbol or ""
+    if not section and not symbol and finding.index is not None:
+        # What is said of a section header is said before sections have names.
+        section = f"#{finding.index}"
+    return "\n".join((finding.rule, payload, section, symbol, finding.type or ""))
+
+
+@lru_cache(maxsize=4096)
+def _known_as(path: str, project: str | None) -> str:
+    """Return a path that is the same wherever the project lies, and wherever in it the command is typed."""
+    if project is not None:
+        below = os.path.relpath(path, project)
+        if below.partition(os.sep)[0] != os.pardir:
+            return below
+    return os.path.normpath(path)
 
 
 def known_rule(text: str) -> str:

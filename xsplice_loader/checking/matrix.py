@@ -106,7 +106,7 @@ def _checked(
     try:
         host = host_for(hypervisor, question)
         cell, checked = check(host, file, payload, question)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever this is (a callback of the user's, a fault of this program's), the other cells have their answers.
         return _without_hypervisor(number, file, chunk, rules.CELL_DIED, f"{type(error).__name__}: {error}")
     return Answer(number, cell, checked, None if is_told else checked_hypervisor(host.hypervisor, question.release))
@@ -122,13 +122,20 @@ def _stack(chunk: Chunk, question: Question) -> Iterator[Answer]:
             yield _without_hypervisor(number, file, chunk, rule, str(error))
         return
     host = host_for(hypervisor, question)
+    crashed: str | None = None
     for number, (file, payload) in enumerate(payloads.items(), chunk.first):
+        if crashed is not None:
+            yield _without_hypervisor(
+                number, file, chunk, rules.CELL_DIED, f"the machine did not survive {crashed}, which comes before it"
+            )
+            continue
         try:
             cell, checked = check_on_stack(host, file, payload, question)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # As in `_checked`; what would have stood on this one is told as it comes.
             yield _without_hypervisor(number, file, chunk, rules.CELL_DIED, f"{type(error).__name__}: {error}")
         else:
+            crashed = file if cell.verdict == "crash" else None
             yield Answer(number, cell, checked, checked_hypervisor(host.hypervisor, question.release))
 
 
@@ -177,10 +184,16 @@ def _made_for(payloads: dict[str, PayloadFile | OSError], files: tuple[str, ...]
             "it names no hypervisor that it was made for" if not wanted else "they name several hypervisors"
         )
     (build_id,) = wanted
+    unreadable = 0
     for file in files:
-        if _identity(file, _stamp(file)) == build_id:
+        identity = _identity(file, _stamp(file))
+        if identity == build_id:
             return file
-    raise ChoiceError(f"none of the {len(files)} hypervisors has build-id {build_id.hex()}, which it was made for")
+        unreadable += isinstance(identity, Exception)
+    missing = f", and {unreadable} of them cannot be read" if unreadable else ""
+    raise ChoiceError(
+        f"none of the {len(files)} hypervisors has build-id {build_id.hex()}, which it was made for{missing}"
+    )
 
 
 def _stamp(file: str) -> tuple[int, ...] | None:
@@ -193,12 +206,12 @@ def _stamp(file: str) -> tuple[int, ...] | None:
 
 
 @lru_cache(maxsize=1024)
-def _identity(file: str, stamp: tuple[int, ...] | None) -> bytes | None:
+def _identity(file: str, stamp: tuple[int, ...] | None) -> bytes | Exception | None:
     del stamp
     try:
         return build_id_of(file)[0]
-    except (FormError, OSError):
-        return None
+    except (FormError, OSError) as error:
+        return error
 
 
 def _opened(file: str, release: str | None) -> Hypervisor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from xsplice_loader import __version__
-from xsplice_loader.cli.configuration import find_configuration, read_configuration
+from xsplice_loader.cli.configuration import PROJECT_FILE, find_configuration, read_configuration
 from xsplice_loader.cli.hosting import UnusableError, safe
 from xsplice_loader.cli.options import check_places, loading_options, schema_option
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
@@ -33,7 +34,30 @@ CLEAN, FINDINGS, UNUSABLE = 0, 1, 2
 POLICIES = ("xen", "linux", "bfd", "lld", "mold")
 SEVERITIES = ("error", "warning", "note")
 MAX_JOBS = 256
-BY_ITSELF = "by build-id"
+EXCLUSIVE = (
+    ("verbose", "quiet"),
+    ("jobs", "dask"),
+    ("place", "vmap"),
+    ("place", "any_placement"),
+    ("place", "stack"),
+    ("policy", "stack"),
+    ("policy", "any_placement"),
+    ("policy", "window"),
+)
+"""Options that go without one another."""
+NEUTRAL = {
+    "verbose": False,
+    "quiet": False,
+    "jobs": 1,
+    "dask": None,
+    "place": None,
+    "vmap": "xen",
+    "any_placement": False,
+    "stack": False,
+    "policy": "xen",
+    "window": False,
+}
+"""What these are when nobody asks for them."""
 """The column of payloads that choose their hypervisor themselves."""
 EXAMPLES = """\b
 Examples:
@@ -53,6 +77,7 @@ Exit status: 0 clean, 1 findings of error severity (or of --fail-on), 2 wrong us
 class Settings(NamedTuple):
     """What the options say."""
 
+    config: str | None
     payloads: tuple[str, ...]
     hypervisor: tuple[str, ...]
     hypervisor_path: tuple[str, ...]
@@ -87,13 +112,29 @@ class Settings(NamedTuple):
     quiet: bool
 
 
-def _configure(context: click.Context, _parameter: click.Parameter, path: str | None) -> None:
-    """Take a project's own options for those that are not typed."""
+def _configure(context: click.Context, _parameter: click.Parameter, path: str | None) -> str | None:
+    """Take a project's own options for those that are not typed; return the file that has them."""
     if context.resilient_parsing:
-        return
+        return None
     found = path if path is not None else find_configuration(os.curdir)
     if found is not None:
         context.default_map = read_configuration(found, context.command)
+    return found
+
+
+def _typed_first(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options without those of the project's that exclude one that was typed."""
+
+    def come_from(name: str, source: ParameterSource) -> bool:
+        return context.get_parameter_source(name) is source
+
+    for pair in EXCLUSIVE:
+        for typed, other in (pair, pair[::-1]):
+            if come_from(typed, ParameterSource.COMMANDLINE) and come_from(other, ParameterSource.DEFAULT_MAP):
+                options[other] = NEUTRAL[other]
+    if "-" in (*options["payloads"], *options["hypervisor"]) and come_from("jobs", ParameterSource.DEFAULT_MAP):
+        options["jobs"] = NEUTRAL["jobs"]
+    return options
 
 
 def _several(_context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
@@ -107,7 +148,6 @@ def _several(_context: click.Context, _parameter: click.Parameter, values: Seque
     "--config",
     metavar="FILE",
     is_eager=True,
-    expose_value=False,
     callback=_configure,
     help="options from this TOML file; default: [tool.xsplice-check] of the nearest pyproject.toml",
 )
@@ -175,13 +215,13 @@ def _several(_context: click.Context, _parameter: click.Parameter, values: Seque
 @click.option("-q", "--quiet", is_flag=True, help="only the sums")
 @schema_option("xsplice_loader.report.check_document:check_schema")
 @click.version_option(__version__, prog_name="xsplice-check")
-def main(**options: object) -> None:
+def main(**options: Any) -> None:
     """Check every payload against every hypervisor, before it is uploaded to any.
 
     A payload may be a file, a directory of them or a pattern.
     """
     with interruptible():
-        sys.exit(run(Settings(**options)))  # type: ignore[arg-type]
+        sys.exit(run(Settings(**_typed_first(click.get_current_context(), options))))
 
 
 def command() -> None:
@@ -204,27 +244,25 @@ def run(settings: Settings) -> int:
         hypervisors: list[str | None] = [*hypervisor_files(settings.hypervisor)]
     except NothingThereError as error:
         raise _nothing_in(str(error), "hypervisors", "xen*") from None
-    if settings.dask is not None:
-        # Workers have directories of their own.
-        payloads = [os.path.abspath(file) for file in payloads]
-        hypervisors = [os.path.abspath(file) for file in hypervisors if file is not None]
     if settings.stack:
         payloads = _stacked(payloads, settings.max_size)
+    from xsplice_loader.report.checked import BY_ITSELF, Run  # noqa: PLC0415 - as above
+
     columns = [_text(file) if file is not None else BY_ITSELF for file in hypervisors] or [BY_ITSELF]
     question = _question(settings, [file for file in hypervisors if file is not None])
     if settings.match_build_id:
         hypervisors, columns = [], [BY_ITSELF]
     with _journal(settings, hypervisors or [None], payloads, question) as journal:
-        _work(settings, hypervisors or [None], payloads, question, journal)
-        from xsplice_loader.report.checked import Run  # noqa: PLC0415 - as above
-
+        unfinished = _work(settings, hypervisors or [None], payloads, question, journal)
         checked = Run.of(journal, judge, columns, [_text(file) for file in payloads])
-        if settings.write_baseline is not None:
+        if settings.write_baseline is not None and checked.has_checked_anything:
             from xsplice_loader.checking.baseline import baseline  # noqa: PLC0415 - seldom asked for
 
             write_whole(settings.write_baseline, baseline(checked.judged()))
         emit(settings.output, _render(settings, checked))
-    if not checked.has_checked_anything:
+    if unfinished is not None:
+        click.echo(f"Error: {safe(unfinished)}", err=True)
+    if unfinished is not None or not checked.has_checked_anything:
         return UNUSABLE
     is_excused = settings.exit_zero or settings.write_baseline is not None
     return FINDINGS if checked.failing and not is_excused else CLEAN
@@ -285,7 +323,16 @@ def _judge(settings: Settings) -> Judge:
             known = read_baseline(data)
         except BaselineError as error:
             raise UnusableError(safe(f"--baseline {settings.baseline}: {error}")) from None
-    return Judge(select, ignore, severities, known, settings.fail_on)
+    return Judge(select, ignore, severities, known, settings.fail_on, _project(settings))
+
+
+def _project(settings: Settings) -> str | None:
+    """Return the project's directory: where its `pyproject.toml` is, else the one that the command was typed in."""
+    directory, name = os.path.split(settings.config or "")
+    try:
+        return os.path.abspath(directory if name == PROJECT_FILE else os.curdir)
+    except FileNotFoundError:
+        return None
 
 
 def _severity(word: str) -> tuple[str, Severity]:
@@ -337,7 +384,9 @@ def _stacked(payloads: list[str], max_size: int) -> list[str]:
 
     links = {}
     for file in payloads:
-        data = read_bounded(file, max_size) if file != "-" else b""
+        if file == "-" or (os.path.exists(file) and not os.path.isfile(file)):
+            raise UnusableError(f"{safe(file)} can be read once only; a stack is read before it is ordered: name files")
+        data = read_bounded(file, max_size)
         links[file] = Link(None, None) if isinstance(data, OSError) else link_of(PayloadFile(data))
     return in_order(links)
 
@@ -355,7 +404,8 @@ def _journal(
     except JournalError as error:
         raise UnusableError(safe(f"--resume {error}")) from None
     except OSError as error:
-        raise OutputError(safe(f"--resume {settings.resume}: {error.strerror or error}")) from None
+        where = "a temporary file" if settings.resume is None else f"--resume {settings.resume}"
+        raise OutputError(safe(f"{where}: {error.strerror or error}")) from None
 
 
 def _work(
@@ -364,9 +414,10 @@ def _work(
     payloads: Sequence[str],
     question: Question,
     journal: Journal,
-) -> None:
-    """Check what is not checked yet."""
-    from xsplice_loader.checking.matrix import chunks  # noqa: PLC0415 - as above
+) -> str | None:
+    """Check what is not checked yet; return why something is left, if anything is."""
+    from xsplice_loader.checking.executors import ExecutorError  # noqa: PLC0415 - as above
+    from xsplice_loader.checking.matrix import chunks  # noqa: PLC0415
 
     missing = _missing(chunks(hypervisors, payloads, whole=settings.stack), journal)
     count = len(hypervisors) * len(payloads)
@@ -379,8 +430,13 @@ def _work(
             for answer in executor.run(missing, question):
                 journal.add(answer)
                 bar.update(1)
+        journal.flush()
+    except ExecutorError as error:
+        kept = "" if settings.resume is not None else "; with --resume FILE a run could go on from there"
+        return f"{error}: {count - journal.done} of {count} cells are not done{kept}"
     except OSError as error:
         raise OutputError(f"the cells cannot be kept: {error.strerror or error}") from None
+    return None
 
 
 def _missing(chunks: Iterable[Chunk], journal: Journal) -> Iterator[Chunk]:

@@ -30,7 +30,11 @@ class ConfigurationError(click.ClickException):
 
 def find_configuration(start: str) -> str | None:
     """Return the nearest `pyproject.toml` at or above a directory that has a table for this command."""
-    directory = os.path.abspath(start)
+    try:
+        directory = os.path.abspath(start)
+    except FileNotFoundError:
+        # The directory that the shell stands in was removed.
+        return None
     while True:
         path = os.path.join(directory, PROJECT_FILE)
         if os.path.isfile(path) and _table(path, required=False) is not None:
@@ -75,12 +79,21 @@ def _value(path: str, key: str, value: Any, option: click.Parameter, directory: 
     if any("\0" in one for one in many if isinstance(one, str)):
         raise ConfigurationError(f"{path}: {key} holds a NUL, which no value of it has")
     if name in PATHS:
-        many = [one if one == "-" else os.path.join(directory, str(one)) for one in many]
+        many = [one if one == "-" else _from_here(directory, str(one)) for one in many]
     if option.multiple or option.nargs == -1:
         return tuple(str(one) for one in many)
     if isinstance(value, list):
         raise ConfigurationError(f"{path}: {key} takes one value, not a list")
-    return str(many[0])
+    # TOML has hexadecimal numbers, and an address typed as one arrives as a number.
+    return hex(value) if name == "place" and isinstance(value, int) else str(many[0])
+
+
+def _from_here(directory: str, path: str) -> str:
+    """Return a path that is relative to a directory as somebody would type it here."""
+    if os.path.isabs(path):
+        return path
+    # A name that ends in a separator is a directory's, and stays one.
+    return os.path.relpath(os.path.join(directory, path)) + os.sep * path.endswith(os.sep)
 
 
 def _table(path: str, *, required: bool) -> Mapping[str, Any] | None:
@@ -91,7 +104,8 @@ def _table(path: str, *, required: bool) -> Mapping[str, Any] | None:
         if len(contents) > LARGEST:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         document = tomllib.loads(contents.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        # tomllib's own error is a ValueError, and so is that of a number with thousands of digits.
         # A project that says nothing of this command may be as broken as it likes.
         if not required and TABLE.encode() not in contents:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.memory.address_map import default_vmap
-from xsplice_loader.memory.vmap import Bitmap, Vmap, VmapCallback, XenVmap
+from xsplice_loader.memory.vmap import Bitmap, Vmap, VmapCallback, XenVmap, furthest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,13 @@ class Design(NamedTuple):
     """The one address that every payload is to stand at."""
     asks_user: bool = False
     """A callback of the user's is asked, which may count how often."""
+    overshoots: bool = False
+    """Of a short range for payloads, pages behind its end are given out, too (`spec/02 §6.2`)."""
+
+    def arena_end(self, hypervisor: Hypervisor) -> int:
+        """Return the end of the last page that the range for payloads can give."""
+        start, end = _arena(hypervisor)
+        return furthest(start, end) if self.overshoots else end
 
 
 EXACT_MATCH = (
@@ -103,7 +110,7 @@ def _of_callback(callback: VmapCallback) -> Callable[[Hypervisor], Vmap]:
 
 
 DESIGNS: dict[str, Design] = {
-    "xen": Design(_xen, "before", True, _arena),
+    "xen": Design(_xen, "before", True, _arena, overshoots=True),
     "default": Design(_default, "before", True, _default_range),
     "callback": Design(_callback, "none", False, _arena, (EXACT_MATCH, NO_GUARD, THREE_SEARCHES)),
     "slots": Design(_slots, "before", True, _arena, (EXACT_MATCH, FULL_SCAN)),

@@ -97,6 +97,7 @@ class Host:
         self.state = HostState(
             hypervisor=hypervisor,
             virtual=virtual,
+            arena_end=self.design.arena_end(hypervisor),
             # Not a method: a host that refers to itself stays until somebody looks for such, and so does its Xen.
             stand_in=partial(_stand_in, virtual, self.design, hypervisor),
             place=self.design.place,

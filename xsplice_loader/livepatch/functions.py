@@ -162,7 +162,6 @@ class FunctionTable:
                 observations.ASSUMED_SYMBOL,
                 entry,
                 "is taken to patch a function somewhere in Xen's image, at its start for now",
-                symbol=entry.shown,
             )
             address = self.lookup.assumed_address
         if address is None:
@@ -172,7 +171,6 @@ class FunctionTable:
                 entry,
                 "has no old address, and its name is neither in Xen nor in a loaded payload",
                 words={"name": entry.shown},
-                symbol=entry.shown,
                 hint="known names like it: " + ", ".join(near) if near else None,
             )
             return None
@@ -236,7 +234,6 @@ class FunctionTable:
                 entry,
                 f"would jump from {entry.old_addr:#018x} to {entry.new_addr:#018x}, {size_text(distance)} "
                 "away; a jump reaches 2 GiB",
-                symbol=entry.shown,
                 value=distance,
                 bits=signed_bits(distance),
                 range=INT32,
@@ -250,7 +247,6 @@ class FunctionTable:
                 observations.JUMP_WRAPS,
                 entry,
                 f"is taken, but its jump has a displacement of {wrapped['value']:#x}, which 32 signed bits do not hold",
-                symbol=entry.shown,
                 **wrapped,
             )
 
@@ -266,6 +262,7 @@ class FunctionTable:
             f"entry {entry.index} of {SECTION} ({entry.shown}) {message}",
             section=SECTION,
             index=entry.index,
+            symbol=None if entry.name is None else entry.shown,
             **details,
         )
 

@@ -8,14 +8,19 @@ was given, and pyelftools reads the result.
 from __future__ import annotations
 
 import io
+import os
 from bisect import bisect_right
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from xsplice_loader.findings import Findings
 from xsplice_loader.payload import elf, text_of
+from xsplice_loader.releases import NEWEST
+from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import TYPES
+from xsplice_loader.rules import placing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,15 +51,37 @@ def with_source_lines(findings: Sequence[Finding], trace: LoadTrace) -> list[Fin
     return [_with_line(finding, trace, lines, starts) for finding in findings]
 
 
+def has_place(finding: Finding) -> bool:
+    """Tell whether a finding is about a place in the payload, or about a symbol that some place names."""
+    return finding.offset is not None or finding.rule == placing.UNKNOWN_SYMBOL.id
+
+
 def _with_line(finding: Finding, trace: LoadTrace, lines: Sequence[Line], starts: Sequence[int]) -> Finding:
-    section = trace.payload.section_named(finding.section) if finding.section is not None else None
-    address = None if section is None else trace.placement.addresses.get(section.index)
-    if address is None or finding.offset is None:
+    address = _place_of(finding, trace) if has_place(finding) else None
+    if address is None:
         return finding
-    at = bisect_right(starts, address + finding.offset) - 1
+    at = bisect_right(starts, address) - 1
     if at < 0 or lines[at].file is None:
         return finding
     return replace(finding, source_file=lines[at].file, source_line=lines[at].number)
+
+
+def _place_of(finding: Finding, trace: LoadTrace) -> int | None:
+    if finding.offset is None:
+        return _first_use(finding.index or 0, trace)
+    section = trace.payload.section_named(finding.section) if finding.section is not None else None
+    address = None if section is None else trace.placement.addresses.get(section.index)
+    return None if address is None else address + finding.offset
+
+
+def _first_use(symbol: int, trace: LoadTrace) -> int | None:
+    """Return the address of the first field whose relocation names a symbol."""
+    for group in relocation_sections(trace.payload, Findings(NEWEST)):
+        rows = np.flatnonzero(group.entries["symbol"] == symbol)
+        address = trace.placement.addresses.get(group.target.index)
+        if len(rows) and address is not None:
+            return address + int(group.entries["offset"][rows[0]])
+    return None
 
 
 def source_lines(trace: LoadTrace) -> list[Line]:
@@ -81,6 +108,8 @@ def _lines_in(dwarf: object) -> Iterator[Line]:
         if program is None:
             continue
         header = program.header
+        compiled_in = _compiled_in(unit)
+        names: dict[int, str] = {}
         # File numbers begin at 1 up to DWARF 4 and at 0 from DWARF 5 on.
         first = 0 if header["version"] >= 5 else 1
         for entry in program.get_entries():
@@ -90,8 +119,24 @@ def _lines_in(dwarf: object) -> Iterator[Line]:
             known = 0 <= state.file - first < len(header["file_entry"])
             if state.end_sequence or not known:
                 yield Line(state.address, None, 0)
-            else:
-                yield Line(state.address, _name(header, state.file - first), state.line)
+                continue
+            if state.file not in names:
+                names[state.file] = _from_here(compiled_in, _name(header, state.file - first))
+            yield Line(state.address, names[state.file], state.line)
+
+
+def _compiled_in(unit: object) -> str:
+    """Return the directory that the compiler ran in; empty if it is not told."""
+    directory = unit.get_top_DIE().attributes.get("DW_AT_comp_dir")  # type: ignore[attr-defined]
+    return "" if directory is None else text_of(directory.value)
+
+
+def _from_here(compiled_in: str, name: str) -> str:
+    """Return a name that is relative to where the compiler ran as one from here, if that is below here."""
+    if not os.path.isabs(compiled_in):
+        return name
+    from_here = os.path.relpath(os.path.join(compiled_in, name))
+    return name if from_here.startswith(os.pardir) else from_here
 
 
 def _name(header: object, index: int) -> str:

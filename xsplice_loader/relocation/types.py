@@ -102,6 +102,7 @@ _ROWS = (
 
 TYPES: dict[int, RelocationType] = {row.number: row for row in _ROWS}
 """Every type of the psABI by its number."""
+TYPES_BY_NAME: dict[str, RelocationType] = {row.name: row for row in _ROWS}
 
 
 def type_name(number: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.checking.policies import POLICIES
 from xsplice_loader.relocation.numbers import size_text
-from xsplice_loader.report.checked import UNREADABLE
+from xsplice_loader.report.checked import BY_ITSELF, UNREADABLE
 from xsplice_loader.report.escaping import for_terminal
 from xsplice_loader.report.findings import finding_lines
 from xsplice_loader.rules.errnos import errno_name
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from xsplice_loader.checking.cells import Cell, CellWindow, CheckedHypervisor
+    from xsplice_loader.checking.judging import Judge
     from xsplice_loader.report.checked import Group, Run
     from xsplice_loader.report.paint import Paint
 
@@ -51,10 +52,10 @@ def _matrix(run: Run, paint: Paint) -> Iterator[str]:
         yield paint(" " * width + "  " + numbers, "quiet")
     for row, name in enumerate(names):
         lines = (run.line(row, column) for column in range(len(run.columns)))
-        words = [("not done", "warning") if line is None else _word(line.cell) for line in lines]
+        words = [("not done", "warning") if line is None else _word(line.cell, run.judge) for line in lines]
         told = _cells(words, paint) if len(words) <= MOST_COLUMNS else _summed_up(words, run.columns, paint)
         yield f"{name:{width}}  {told}".rstrip()
-    if any(line.cell.accepted and line.cell.findings for line in run.journal):
+    if any(line.cell.accepted and run.judge.judged(line.cell) for line in run.journal):
         yield paint("* accepted, and there is something to say", "quiet")
     if run.verdicts[UNREADABLE]:
         yield paint("? not checked: the payload or the hypervisor cannot be read", "quiet")
@@ -92,12 +93,12 @@ def _name(path: str) -> str:
     return name if len(name) <= LONGEST_NAME else "…" + name[1 - LONGEST_NAME :]
 
 
-def _word(cell: Cell) -> tuple[str, str]:
+def _word(cell: Cell, judge: Judge) -> tuple[str, str]:
     """Return a cell in a word, and how to paint it."""
     if cell.verdict is None:
         return "?", "warning"
     if cell.verdict == "accepted":
-        return ("ok", "accepted") if not cell.findings else ("ok*", "accepted")
+        return ("ok*" if judge.judged(cell) else "ok"), "accepted"
     if cell.verdict == "crash":
         return "crash", "refused"
     return (errno_name(cell.errno) if cell.errno is not None else "refused"), "refused"
@@ -113,6 +114,8 @@ def _hypervisors(run: Run) -> Iterator[str]:
         elif own:
             for hypervisor in own:
                 yield prefix + _hypervisor(hypervisor)
+        elif column == BY_ITSELF:
+            yield "on none: there is no hypervisor that they were made for"
         else:
             yield f"{prefix}{for_terminal(column)}: cannot be read"
 
@@ -155,6 +158,11 @@ def _room(window: CellWindow) -> float:
     return -inf if window.headroom is None else window.headroom
 
 
+def _cell(cell: Cell, columns: Sequence[str]) -> str:
+    payload = for_terminal(cell.payload)
+    return payload if len(columns) < 2 else f"{payload} on {for_terminal(cell.hypervisor)}"
+
+
 def _window(window: CellWindow) -> str:
     if window.lowest is None or window.highest is None or window.headroom is None:
         return "fits at no address"
@@ -167,6 +175,7 @@ def _policies(run: Run, paint: Paint) -> Iterator[str]:
     if all(line.cell.policies is None for line in run.journal):
         return
     seen: set[tuple[object, ...]] = set()
+    heading = None
     yield paint(f"{'who would accept':56}{''.join(f'{name:7}' for name in POLICIES)}", "quiet")
     for line in run.journal:
         for row in line.cell.policies or ():
@@ -174,8 +183,11 @@ def _policies(run: Run, paint: Paint) -> Iterator[str]:
             if key in seen:
                 continue
             seen.add(key)
+            above, heading = heading, _cell(line.cell, run.columns)
+            if heading != above:
+                yield heading
             value = "" if row.value is None else f" = {row.value:#x}"
-            what = f"{for_terminal(row.section)}:{row.entry} {row.type} {for_terminal(row.symbol)}{value}"
+            what = f"  {for_terminal(row.section)}:{row.entry} {row.type} {for_terminal(row.symbol)}{value}"
             yield f"{what:55} " + "".join(f"{'yes' if name in row.accepted_by else 'no':7}" for name in POLICIES)
     if not seen:
         yield "all of them would accept every relocation"

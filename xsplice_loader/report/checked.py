@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 UNREADABLE = "unreadable"
 """How a cell without a verdict is counted."""
+BY_ITSELF = "by build-id"
+"""The column of hypervisors that payloads choose themselves."""
+_NUMBER = re.compile(r"\b[0-9a-fx]*[0-9][0-9a-fx.]*( [KMGT]iB| bytes?)?\b")
+"""Addresses, sizes, and build-ids."""
 
 
 class Group(NamedTuple):
@@ -91,11 +96,13 @@ class Run(NamedTuple):
 
     def groups(self) -> list[Group]:
         """Return the findings, each once: those that make the run fail first, then payload by payload."""
-        groups: dict[tuple[str, str], Group] = {}
+        groups: dict[tuple[str, str, str], Group] = {}
         for line in self.journal:
             for judged in self.judge.judged(line.cell):
                 new = Group(judged, line.cell.payload, [], set())
-                group = groups.setdefault((line.cell.payload, judged.fingerprint), new)
+                # Other words are another matter, other numbers are not.
+                words = _NUMBER.sub("", judged.finding.message)
+                group = groups.setdefault((line.cell.payload, judged.fingerprint, words), new)
                 group.hypervisors.append(line.cell.hypervisor)
                 group.messages.add(judged.finding.message)
         order = {"error": 0, "warning": 1, "note": 2}

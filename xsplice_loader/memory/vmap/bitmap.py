@@ -35,8 +35,7 @@ class Bitmap:
         self.base = start
         self.end = (end - start) // PAGE_SIZE
         self.low = bitmap_pages(start, end)
-        backed_pages = _ceil_div((self.low + 7) // 8, PAGE_SIZE)
-        self.top = backed_pages * BITS_PER_PAGE
+        self.top = _backed_bits(self.low)
         self.bits = bytearray(self.top)
         self.bits[: self.low] = b"\1" * self.low
         self.probes = 0
@@ -132,6 +131,16 @@ class Bitmap:
                 self.low -= 1
         end = self._next(0, index)
         self.bits[index:end] = bytes(end - index)
+
+
+def furthest(start: int, end: int) -> int:
+    """Return the end of the last page that a bitmap over a range gives out: of a short range that lies behind it."""
+    return max(end, start + _backed_bits(bitmap_pages(start, end)) * PAGE_SIZE)
+
+
+def _backed_bits(low: int) -> int:
+    """Return how many bits there are at first, when only the pages are there that hold those of the bitmap itself."""
+    return _ceil_div((low + 7) // 8, PAGE_SIZE) * BITS_PER_PAGE
 
 
 def bitmap_pages(start: int, end: int) -> int:
