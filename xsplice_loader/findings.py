@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from xsplice_loader.results import LIVEPATCH, Finding
@@ -17,9 +18,13 @@ LOG_LINE = 1020
 """Bytes of one log line at most: Xen formats into 1024, of which a NUL and the log level's 3 are not seen."""
 
 
-def cut(line: str, room: int = LOG_LINE) -> str:
-    """Return as much of a line as Xen's buffer takes."""
-    return line.encode()[:room].decode(errors="ignore")
+_LEVELS = re.compile(r"(?<=\n)(?:<[0-3G]>)+")
+"""What Xen takes for the level of a line, wherever one begins."""
+
+
+def cut(text: str, room: int = LOG_LINE) -> str:
+    """Return what Xen's buffer takes of what it is to print, less what it takes for levels where a line begins."""
+    return _LEVELS.sub("", text.encode()[:room].decode(errors="ignore"))
 
 
 class Voice:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xsplice_loader.livepatch.hooks import Hooks
     from xsplice_loader.livepatch.live_functions import LiveTable
     from xsplice_loader.livepatch.metadata import Metadata
+    from xsplice_loader.livepatch.notes import LiveId
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.livepatch.symbol_table import PayloadSymbol
     from xsplice_loader.memory.address_space import AddressSpace, Mapping
@@ -45,9 +46,9 @@ class LoadedPayload:
     symbols: tuple[PayloadSymbol, ...]
     exports: dict[bytes, int]
     """The symbols that later payloads may link to; of equal names the first."""
-    build_id: bytes | None
-    depends: bytes | None
-    xen_depends: bytes | None
+    build_id: LiveId | None
+    depends: LiveId | None
+    xen_depends: LiveId | None
     mapping: Mapping
     may_be_reapplied: bool
     """It has no variables that its code may have changed."""

@@ -20,10 +20,9 @@ from xsplice_loader.livepatch.functions import FunctionEntry, patched_functions
 from xsplice_loader.livepatch.hooks import Hooks
 from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen, symbolic
 from xsplice_loader.livepatch.metadata import metadata_of
-from xsplice_loader.livepatch.prepare import Prepared, check_xen_build_id_late, prepare, read_ids
+from xsplice_loader.livepatch.prepare import check_xen_build_id_late, prepare, read_ids
 from xsplice_loader.livepatch.processor import Processor
 from xsplice_loader.livepatch.sections import (
-    XEN_DEPENDS,
     check_patching_sections,
     check_special_sections,
     check_xen_build_id_early,
@@ -104,7 +103,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
     prepared = prepare(loaded, _running_xen(host), lookup, _loaded_ids(host), findings)
     if host.release.xen_build_id_check == "late":
         check_xen_build_id_late(
-            prepared.xen_depends,
+            None if prepared.xen_depends is None else prepared.xen_depends.now(host.memory),
             host.hypervisor.build_id,
             compare=host.hypervisor.has_known_build_id,
             findings=findings,
@@ -130,7 +129,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
             {symbol.name: symbol.value for symbol in reversed(own_symbols) if symbol.is_new},
             prepared.build_id,
             prepared.depends,
-            _xen_depends(prepared, payload),
+            prepared.xen_depends,
             mapping,
             may_be_reapplied(layout, host.release),
             prepared.table,
@@ -231,11 +230,11 @@ def _running_xen(host: HostState) -> RunningXen:
 
 
 def _loaded_ids(host: HostState) -> dict[bytes, str]:
-    return {loaded.build_id: loaded.shown_name for loaded in reversed(host.payloads) if loaded.build_id is not None}
-
-
-def _xen_depends(prepared: Prepared, payload: ObjectFile) -> bytes | None:
-    return prepared.xen_depends if prepared.xen_depends is not None else read_ids(payload)[XEN_DEPENDS]
+    return {
+        loaded.build_id.now(host.memory): loaded.shown_name
+        for loaded in reversed(host.payloads)
+        if loaded.build_id is not None
+    }
 
 
 class _Allocation:

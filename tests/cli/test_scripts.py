@@ -232,6 +232,22 @@ def test_hooks_are_run_on_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "code", "expected"),
+    [
+        # Seen on the real ones: the least int is its own opposite, what is below -4095 is no errno to a kernel, and
+        # interrupts are enabled before patching.
+        ("apply", "mov $0x80000000, %eax\nret", (1, ["Error -2147483648: Unknown error -2147483648"], -(1 << 31))),
+        ("preapply", "mov $-4096, %eax\nret", (0, ["Error 0: Success"], -4096)),
+        ("preapply", "pushfq\npop %rax\nand $0x200, %eax\nshr $9, %eax\nret", (0, ["Error 0: Success"], 1)),
+    ],
+)
+def test_what_hooks_return(kind: str, code: str, expected: tuple[int, list[str], int], tmp_path: Path) -> None:
+    write(tmp_path, a=payload(hook(kind, code)))
+    _, step = load_json("--apply", "--run-hooks", tmp_path / "a.livepatch")["steps"]
+    assert (step["rc"], step["err"], step["payload_rc"]) == expected
+
+
+@pytest.mark.parametrize(
     ("release", "lines"),
     [
         ("4.17.7", ["up a a.livepatch", "a a", "rev a", "un a", "lo a.livepatch"]),

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from real_xen.console import DOMAIN_FELL, Said, is_dead, told, xen_lines
+from real_xen.console import DOMAIN_FELL, PREFIX, Said, is_dead, told, xen_lines
 from real_xen.emulator import Emulator, MachineStoppedError
 from real_xen.initramfs import initramfs
 from real_xen.key_x import HEADING
@@ -277,7 +277,7 @@ class Machine:
             return self._death(start, str(stopped) or "the machine stopped")
         except TimeoutError:
             return self._death(start, "the machine hangs")
-        lines = xen_lines(bytes(emulator.console[start:]))
+        lines = _with_heading_apart(xen_lines(bytes(emulator.console[start:])))
         until = lines.index(HEADING) if press_x else len(lines)
         return Seen(answer, told(lines[:until], died=False).lines, tuple(x), None)
 
@@ -308,7 +308,9 @@ class Machine:
         heading = HEADING.encode()
         self._expect(lambda: heading in emulator.console[start:], start)
         self._mark()
-        lines = xen_lines(bytes(emulator.console[start:]))
+        said = bytes(emulator.console[start:])
+        # Where the line before lost its end, the heading has no beginning.
+        lines = _with_heading_apart(xen_lines(PREFIX.encode() + said if said.startswith(heading) else said))
         return lines[lines.index(HEADING) :]
 
     def _mark(self) -> None:
@@ -364,6 +366,15 @@ class Machine:
         except HarnessError:
             return None
         return self._read_file.read_bytes()
+
+
+def _with_heading_apart(lines: list[str]) -> list[str]:
+    """Give what key `x` prints first a line of its own; one that Xen's buffer did not hold runs into the next."""
+    apart = []
+    for line in lines:
+        before = line.removesuffix(HEADING)
+        apart += [line] if before in (line, "") else [before, HEADING]
+    return apart
 
 
 def _quoted(command: str) -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 DO_NOTHING = "true"
-_ERROR = re.compile(r"^Error (\d+): (.*)$")
+_ERROR = re.compile(r"^Error (-?\d+): (.*)$")
 
 
 class Observed(NamedTuple):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.releases import Permissions
 
+AROUND = frozenset(f".livepatch.hooks.{name}" for name in ("preapply", "postapply", "prerevert", "postrevert"))
+"""The hooks that are called before and after patching, with interrupts enabled; the others are called in between."""
+
 
 def run_hook(host: HostState, call: HookCall, *, limits: Limits = DEFAULT_LIMITS) -> HookOutcome:
     """Run a hook in a host's memory; a `HookRunner`.
@@ -34,6 +37,7 @@ def run_hook(host: HostState, call: HookCall, *, limits: Limits = DEFAULT_LIMITS
         call.address,
         limits=limits,
         passes_structure=call.section in host.release.single_hooks,
+        may_be_interrupted=call.section in AROUND,
         may_write=_write_access(host, call),
     )
     outcome, reason = done.ending

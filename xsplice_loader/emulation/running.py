@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from xsplice_loader.releases import Permissions
 
 DEFAULT_LIMITS = Limits()
+INTERRUPTS_ENABLED = 0x202
+"""RFLAGS with IF, and the one bit that is always set."""
 _TEXT_LIMIT = 1024
 _LAYOUT = str.maketrans("", "", "\n\t")
 
@@ -106,6 +108,7 @@ def execute(
     *,
     limits: Limits,
     passes_structure: bool = False,
+    may_be_interrupted: bool = False,
     may_write: Callable[[int, Permissions], bool] = lambda page, permissions: False,
 ) -> Execution:
     """Run the code at an address on a copy of a host's memory.
@@ -116,6 +119,7 @@ def execute(
         arguments: up to six integers.
         limits: when to stop.
         passes_structure: it gets as its first argument the address of a structure that the model does not have.
+        may_be_interrupted: it is called with interrupts enabled.
         may_write: tells whether a page may be written although its permissions do not say so.
     """
     names = Names(host)
@@ -124,6 +128,8 @@ def execute(
     system = System(host, names, stack)
     pages = HostPages(host.memory, may_write)
     machine = Machine(pages, stack, path, system, system.services, limits)
+    if may_be_interrupted:
+        machine.set_register("RFLAGS", INTERRUPTS_ENABLED)
     ending = machine.run(address, (stack.argument,) if passes_structure else arguments)
     writes = tuple(
         Write(start, names.symbol_at(start), pages.before(start, len(after)), after)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from xsplice_loader.host.hooks import HookRunner
     from xsplice_loader.host_state import HostState, LoadedPayload
+    from xsplice_loader.livepatch.notes import LiveId
     from xsplice_loader.results import Verb
 
 EINVAL = -ERRNOS["EINVAL"]
@@ -164,10 +165,11 @@ class _Action:
         if not self.host.applied:
             return self._check_xen()
         below = self.host.applied[-1]
-        self._follow_ids(below.build_id, below.has_lost(BUILD_ID))
-        if (below.build_id or b"") == (self.payload.depends or b""):
+        build_id = self._now(below.build_id)
+        self._follow_ids(build_id, below.has_lost(BUILD_ID))
+        if build_id == self._now(self.payload.depends):
             return 0
-        return self._stands_on_other(below.shown_name, below.build_id)
+        return self._stands_on_other(below.shown_name, build_id)
 
     def _check_xen(self) -> int:
         hypervisor = self.host.hypervisor
@@ -178,19 +180,22 @@ class _Action:
         if hypervisor.build_id is None:
             return self.transcript.add(rules.XEN_WITHOUT_ID, "the hypervisor has no build-id to compare with")
         self._follow_ids(hypervisor.build_id)
-        if hypervisor.build_id == (self.payload.depends or b""):
+        if hypervisor.build_id == self._now(self.payload.depends):
             return 0
         return self._stands_on_other("hypervisor", hypervisor.build_id)
 
-    def _follow_ids(self, other: bytes | None, is_lost: bool = False) -> None:
+    def _now(self, build_id: LiveId | None) -> bytes:
+        return b"" if build_id is None else build_id.now(self.host.memory)
+
+    def _follow_ids(self, other: bytes, is_lost: bool = False) -> None:
         """Die of an id that is gone; ids of unequal length are told apart without looking at them."""
-        if len(other or b"") == len(self.payload.depends or b"") and (is_lost or self.payload.has_lost(DEPENDS)):
+        if len(other) == len(self._now(self.payload.depends)) and (is_lost or self.payload.has_lost(DEPENDS)):
             self.transcript.die(
                 rules.WILD_TABLE, "a build-id that it compares was left in the upload's buffer, which is gone"
             )
 
-    def _stands_on_other(self, other: str, build_id: bytes | None) -> int:
-        wanted, found = (value.hex() if value else "nothing" for value in (self.payload.depends, build_id))
+    def _stands_on_other(self, other: str, build_id: bytes) -> int:
+        wanted, found = (value.hex() or "nothing" for value in (self._now(self.payload.depends), build_id))
         return self.transcript.add(
             rules.STANDS_ON_OTHER,
             f"the payload stands on {wanted}; what it would come to stand on, {other}, is {found}",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from xsplice_loader.memory.address_map import default_vmap
+from xsplice_loader.memory.address_map import default_vmap, stub_page
+from xsplice_loader.memory.address_space import Protection
 from xsplice_loader.memory.vmap import Bitmap, Vmap, VmapCallback, XenVmap, furthest
+from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,15 @@ class Design(NamedTuple):
     """A callback of the user's is asked, which may count how often."""
     overshoots: bool = False
     """Of a short range for payloads, pages behind its end are given out, too (`spec/02 §6.2`)."""
+
+    def own_pages(self, hypervisor: Hypervisor) -> list[Protection]:
+        """Return Xen's pages around the range for payloads: the first of its bitmap, and the boot processor's stubs."""
+        start, end = _arena(hypervisor)
+        stubs = stub_page(hypervisor.release, start)
+        pages = [Protection(stubs, stubs + PAGE_SIZE, "r-x")]
+        if self.has_bitmap and self.range_of(hypervisor) == (start, end):
+            pages.insert(0, Protection(start, start + PAGE_SIZE, "rw-"))
+        return pages
 
     def arena_end(self, hypervisor: Hypervisor) -> int:
         """Return the end of the last page that the range for payloads can give."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xsplice_loader.findings import LOG_LINE, cut
 from xsplice_loader.livepatch.function_states import STATE_NUMBERS
 from xsplice_loader.livepatch.live_functions import shown_name
 from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS
@@ -15,16 +16,34 @@ if TYPE_CHECKING:
 
     from xsplice_loader.host_state import HostState, LoadedPayload
 
+LEVEL = "<2>"
+"""What Xen's `printk` takes for the level INFO at the beginning of a line."""
 SHOWN_ID = 64
 """Bytes of a build-id at most."""
 
 
 def dump(host: HostState) -> Iterator[str]:
-    """Yield the lines.
+    """Yield the lines as they stand on the console.
 
     Raises:
         MemoryFault: a payload refers to memory that is not mapped; Xen would not survive that.
     """
+    before = ""
+    for said in _said(host):
+        # Lines of the live-patch code have a level, which is seen where no line begins.
+        level = LEVEL if said.startswith(LIVEPATCH) else ""
+        printed = cut(level + said, LOG_LINE + len(LEVEL))
+        line = before + (printed if before else printed.removeprefix(level))
+        # What fills Xen's buffer loses its newline.
+        before = line if len((level + said).encode()) >= LOG_LINE + len(LEVEL) else ""
+        if not before:
+            yield from line.split("\n")
+    if before:
+        yield from before.split("\n")
+
+
+def _said(host: HostState) -> Iterator[str]:
+    """Yield what is printed, each time with a newline behind it."""
     yield "'x' pressed - Dumping all livepatch patches"
     if host.hypervisor.build_id is not None:
         yield f"build-id: {_shown(host.hypervisor.build_id)}"
@@ -56,9 +75,9 @@ def _payload(loaded: LoadedPayload, host: HostState) -> Iterator[str]:
         if build_id is not None:
             if loaded.has_lost(note):
                 raise MemoryFault(0, f"the id of {note}, which was left in the upload's buffer")
-            yield f"{label}={_shown(build_id)}"
+            yield f"{label}={_shown(build_id.now(host.memory))}"
     if host.release.shows_xen_depends and loaded.xen_depends is not None:
-        yield f"depend-on-xen={_shown(loaded.xen_depends)}"
+        yield f"depend-on-xen={_shown(loaded.xen_depends.now(host.memory))}"
 
 
 def _shown(build_id: bytes) -> str:

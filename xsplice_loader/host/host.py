@@ -90,6 +90,7 @@ class Host:
             AddressSpace(
                 _UnknownContents(hypervisor) if hypervisor.assumed else hypervisor,
                 [area for area in hypervisor.areas.areas if area.name not in MAPPABLE],
+                self.design.own_pages(hypervisor),
             ),
             self.design.make(hypervisor),
             anywhere=place is not None,

@@ -15,7 +15,6 @@ from xsplice_loader.host.speech import OldSpeech, Speech
 from xsplice_loader.livepatch.function_states import STATE_NUMBERS
 from xsplice_loader.loading import MAX_NAME
 from xsplice_loader.memory.address_space import MemoryFault
-from xsplice_loader.payload import text_of
 from xsplice_loader.results import Finding, PatchedBytes, Step
 from xsplice_loader.rules.actions import WILD_TABLE
 from xsplice_loader.rules.errnos import ERRNOS, errno_text
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from xsplice_loader.results import ActionResult, LoadResult, Verb
 
 EXIT_OK, EXIT_FAILED, EXIT_AGAIN = 0, 1, 2
+MAX_ERRNO = 4095
+"""What a hypercall returns below -4095 is no error number to the kernel that made it."""
 EAGAIN, EBUSY, EINVAL, ENOENT = (ERRNOS[name] for name in ("EAGAIN", "EBUSY", "EINVAL", "ENOENT"))
 EFAULT, ENODEV = ERRNOS["EFAULT"], ERRNOS["ENODEV"]
 VERBS = ("help", "list", "upload", "load", "apply", "revert", "unload", "replace")
@@ -158,7 +159,7 @@ class LivepatchTool:
             # The tool counts bytes, not characters.
             row = f"{name}{' ' * (NAME_COLUMN - len(os.fsencode(loaded.name)))}| {state}"
             if rc:
-                row += f" ({-rc}, {errno_text(-rc)})"
+                row += f" ({_negated(rc)}, {errno_text(_negated(rc))})"
             rows.append(f"{row}    | {';'.join(metadata or ())}" if with_metadata else row)
         return rows
 
@@ -255,7 +256,7 @@ class LivepatchTool:
         self._note(result)
         if result.rc:
             # What a hook returned, if that is no errno, looks to the tool as if nothing were wrong.
-            return self._failed(name, max(-result.rc, 0))
+            return self._failed(name, -result.rc if -MAX_ERRNO <= result.rc < 0 else 0)
         return self._await(name, plan)
 
     def _await(self, name: str, plan: Plan) -> int:
@@ -270,7 +271,7 @@ class LivepatchTool:
             self.speech.not_completed()
             return EXIT_AGAIN
         if after.rc < 0:
-            return self._failed(name, -after.rc)
+            return self._failed(name, _negated(after.rc))
         # What a hook returned, if that is no errno, is taken for the number of a state.
         state = STATES.get(after.rc, UNKNOWN) if after.rc else after.state
         if state == plan.target:
@@ -325,7 +326,12 @@ def _lines(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _shown(text: str) -> str:
     """Return what was typed as text, though it may be no UTF-8."""
-    return text_of(text.encode("utf-8", "surrogateescape"))
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _negated(rc: int) -> int:
+    """Return `-rc` as a 32-bit `int` has it: the lowest number is its own opposite."""
+    return (-rc + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def verb_of(word: str) -> str | None:

@@ -58,6 +58,11 @@ class Pieces:
     def __bool__(self) -> bool:
         return bool(self.pieces)
 
+    @property
+    def end(self) -> int:
+        """The offset behind the last byte that is known."""
+        return self.pieces[-1].end
+
     def read(self, offset: int, size: int) -> bytes | None:
         """Return `size` bytes at `offset`; None unless all of them are known."""
         if size < 0 or not self.pieces:

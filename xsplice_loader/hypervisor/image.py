@@ -117,11 +117,19 @@ class Hypervisor:
     def read(self, address: int, size: int) -> bytes | None:
         """Return `size` bytes of the image as it starts; None unless the file holds all of them.
 
-        .bss reads as zeros.
+        .bss reads as zeros, and so does what its last page has behind it.
         """
         if address + size > self.image_end:
             return None
-        return self._pieces.read(address - self._xen_virt_start, size)
+        found = self._pieces.read(address - self._xen_virt_start, size)
+        return found if found is not None or not self._pieces else self._read_at_end(address, size)
+
+    def _read_at_end(self, address: int, size: int) -> bytes | None:
+        end = self._xen_virt_start + self._pieces.end
+        if not end < address + size <= _rounded_up(end, PAGE_SIZE):
+            return None
+        known = self._pieces.read(address - self._xen_virt_start, end - address) if address < end else b""
+        return None if known is None else known.ljust(size, b"\0")
 
     @property
     def protections(self) -> tuple[Protection, ...]:

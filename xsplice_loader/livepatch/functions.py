@@ -102,6 +102,8 @@ class FunctionTable:
                 wild = f"in unmapped memory, at {pointer:#018x}"
         entry = FunctionEntry(index, name, new_addr, old_addr, new_size, old_size, version)
         self.new_addresses.add(new_addr)
+        if wild is not None and pointer and old_addr:
+            self._add(observations.WILD_FUNCTION_NAME, entry, f"has its name {wild}: whoever prints it follows that")
         if self._is_plain(entry):
             return entry
         self._check_fields(entry)

@@ -6,7 +6,6 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.livepatch.functions import ENTRY, INSN_BUFFER_SIZE
-from xsplice_loader.payload import text_of
 
 if TYPE_CHECKING:
     from xsplice_loader.memory.address_space import AddressSpace
@@ -77,4 +76,4 @@ def shown_name(function: LiveFunction, memory: AddressSpace) -> str:
     if not function.name:
         return "<NULL>"
     name = memory.read_string(function.name)
-    return "?" if name is None else text_of(name)
+    return "?" if name is None else name.decode("utf-8", "backslashreplace")

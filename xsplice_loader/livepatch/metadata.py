@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from xsplice_loader.payload import text_of
-
 if TYPE_CHECKING:
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
@@ -28,7 +26,8 @@ class Metadata(NamedTuple):
             MemoryFault: they stood in the upload's buffer, which is gone.
         """
         contents = memory.read(self.address, self.size) if self.size else b""
-        return [text_of(string) for string in (contents or b"").removesuffix(b"\0").split(b"\0")] if contents else []
+        strings = (contents or b"").removesuffix(b"\0").split(b"\0") if contents else []
+        return [string.decode("utf-8", "backslashreplace") for string in strings]
 
 
 def metadata_of(payload: ObjectFile, placement: Placement, release: Release) -> Metadata:

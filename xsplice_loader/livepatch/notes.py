@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from xsplice_loader.memory.address_space import MemoryFault
+
+if TYPE_CHECKING:
+    from xsplice_loader.memory.address_space import AddressSpace
 
 NOTE_HEADER = Struct("<III")
 NT_GNU_BUILD_ID = 3
@@ -17,7 +22,31 @@ class BrokenNote(NamedTuple):
     reason: str
 
 
-def parse_build_id(memory: bytes, size: int) -> bytes | BrokenNote:
+class NotedId(NamedTuple):
+    """A build-id, and where in its note it stands."""
+
+    offset: int
+    contents: bytes
+
+
+class LiveId(NamedTuple):
+    """A build-id of a loaded payload. Xen keeps a pointer to it, and whatever changes the note changes the id."""
+
+    address: int | None
+    """None: it was left in the upload's buffer, which is gone."""
+    contents: bytes
+    """As it was when the payload was loaded."""
+
+    def now(self, memory: AddressSpace) -> bytes:
+        """Return the id as it is now."""
+        try:
+            found = None if self.address is None else memory.read(self.address, len(self.contents))
+        except MemoryFault:
+            found = None
+        return self.contents if found is None else found
+
+
+def parse_build_id(memory: bytes, size: int) -> NotedId | BrokenNote:
     """Return the build-id in a note of `size` bytes.
 
     `memory` begins at the note and may go on behind it: padding of the name is not part of Xen's size test, so
@@ -43,4 +72,4 @@ def parse_build_id(memory: bytes, size: int) -> bytes | BrokenNote:
     if id_size == 0:
         return BrokenNote("EINVAL", "its build-id is empty")
     start = NOTE_HEADER.size + -(-name_size // 4) * 4
-    return memory[start : start + id_size].ljust(id_size, b"\0")
+    return NotedId(start, memory[start : start + id_size].ljust(id_size, b"\0"))

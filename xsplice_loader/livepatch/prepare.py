@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from xsplice_loader.livepatch import functions
 from xsplice_loader.livepatch.live_functions import NO_FUNCTIONS, LiveTable
 from xsplice_loader.livepatch.loaded import has_whole_entries
-from xsplice_loader.livepatch.notes import NOTE_HEADER, parse_build_id
+from xsplice_loader.livepatch.notes import NOTE_HEADER, BrokenNote, LiveId, NotedId, parse_build_id
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
 from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.rules import content as rules
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from xsplice_loader.livepatch.functions import FunctionEntry
     from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen
     from xsplice_loader.memory.address_space import AddressSpace
-    from xsplice_loader.payload import ObjectFile
+    from xsplice_loader.payload import ObjectFile, Section
+    from xsplice_loader.releases import Release
     from xsplice_loader.relocation.resolution import Lookup
     from xsplice_loader.rules import Rule
 
@@ -46,9 +47,9 @@ class Prepared(NamedTuple):
     """The table of functions in memory."""
     new_addresses: frozenset[int] | None
     """Where the new functions begin; None where the table could not be read."""
-    build_id: bytes | None
-    depends: bytes | None
-    xen_depends: bytes | None
+    build_id: LiveId | None
+    depends: LiveId | None
+    xen_depends: LiveId | None
 
 
 def prepare(
@@ -65,10 +66,11 @@ def prepare(
     entries, new_addresses = _prepare_functions(sections, xen.memory, lookup, findings)
     _check_hooks(sections.payload, findings)
     build_id = _read_note(sections, BUILD_ID, rules.OWN_ID_MALFORMED, findings)
-    if build_id is not None and build_id in loaded_ids:
+    twin = None if build_id is None else loaded_ids.get(build_id.contents)
+    if build_id is not None and twin is not None:
         findings.add(
             rules.SAME_ID_LOADED,
-            f"the payload's build-id {build_id.hex()} is that of {loaded_ids[build_id]}, which is loaded",
+            f"the payload's build-id {build_id.contents.hex()} is that of {twin}, which is loaded",
             section=BUILD_ID,
         )
     depends = _read_note(sections, DEPENDS, rules.DEPENDS_MALFORMED, findings)
@@ -80,9 +82,11 @@ def prepare(
         from xsplice_loader.livepatch.tables import prepare_tables  # noqa: PLC0415
 
         prepare_tables(sections, xen, findings)
+        # A table may change another, and what comes later finds the functions as they are by then.
+        entries, new_addresses = _as_they_are(entries, new_addresses, sections, findings.release.function_entry_size)
     return Prepared(
         entries,
-        _live_table(sections, findings.release.function_entry_size),
+        _live_table(sections, findings.release),
         new_addresses,
         build_id,
         depends,
@@ -120,7 +124,7 @@ def read_ids(sections: ObjectFile) -> dict[str, bytes | None]:
     for name in (BUILD_ID, DEPENDS, XEN_DEPENDS):
         section = sections.section_named(name)
         parsed = parse_build_id(sections.bytes_of(section), section.size) if section is not None else None
-        ids[name] = parsed if isinstance(parsed, bytes) else None
+        ids[name] = parsed.contents if isinstance(parsed, NotedId) else None
     _ids[sections] = ids
     return ids
 
@@ -136,6 +140,8 @@ def _prepare_functions(
     table = sections.contents(section)
     if table is None:
         if section.size and not is_refused(section):
+            if findings.release.passes_note_errors:
+                return _prepare_left_functions(section, sections, functions.FunctionTable(memory, lookup, findings))
             findings.add(
                 rules.FUNCTIONS_NOT_LOADED,
                 f"{functions.SECTION} lacks SHF_ALLOC, so it was neither loaded nor relocated; Xen would use "
@@ -152,12 +158,48 @@ def _prepare_functions(
     return entries, None if refused else frozenset(reader.new_addresses)
 
 
-def _live_table(sections: LoadedSections, entry_size: int) -> LiveTable:
+def _prepare_left_functions(
+    section: Section, sections: LoadedSections, reader: functions.FunctionTable
+) -> tuple[tuple[FunctionEntry, ...], frozenset[int] | None]:
+    """Test a table that was not loaded as Xen finds it in the upload's buffer, unrelocated."""
+    reader.findings.add(
+        rules.DATA_DANGLES,
+        f"{functions.SECTION} lacks SHF_ALLOC, so it was neither loaded nor relocated: Xen tests its raw bytes, and "
+        "keeps a pointer to them into memory that is freed after the upload",
+        section=functions.SECTION,
+        index=section.index,
+    )
+    entries = reader.read(bytearray(sections.payload.uploaded(section)), ())
+    return entries, frozenset(reader.new_addresses)
+
+
+def _as_they_are(
+    entries: tuple[FunctionEntry, ...],
+    new_addresses: frozenset[int] | None,
+    sections: LoadedSections,
+    entry_size: int,
+) -> tuple[tuple[FunctionEntry, ...], frozenset[int] | None]:
     section = sections.payload.section_named(functions.SECTION)
-    address = sections.placement.addresses.get(section.index) if section is not None else None
-    if section is None or address is None:
+    table = sections.contents(section) if section is not None else None
+    if table is None or new_addresses is None:
+        return entries, new_addresses
+    rows = [functions.ENTRY.unpack_from(table, start) for start in range(0, len(table), entry_size)]
+    changed = []
+    for entry in entries:
+        _, new_addr, old_addr, new_size, old_size, _ = rows[entry.index]
+        changed.append(entry._replace(new_addr=new_addr, old_addr=old_addr, new_size=new_size, old_size=old_size))
+    return tuple(changed), frozenset(row[1] for row in rows)
+
+
+def _live_table(sections: LoadedSections, release: Release) -> LiveTable:
+    section = sections.payload.section_named(functions.SECTION)
+    if section is None:
         return NO_FUNCTIONS
-    return LiveTable(address, section.size // entry_size)
+    address = sections.placement.addresses.get(section.index)
+    if address is None:
+        # The address of what was left in the upload's buffer leads nowhere, as 0 does.
+        return LiveTable(0, section.size // release.function_entry_size) if release.passes_note_errors else NO_FUNCTIONS
+    return LiveTable(address, section.size // release.function_entry_size)
 
 
 def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
@@ -187,7 +229,7 @@ def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
                 )
 
 
-def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: Findings) -> bytes | None:
+def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: Findings) -> LiveId | None:
     section = sections.payload.section_named(name)
     if section is None or section.size == 0:
         return None
@@ -204,7 +246,7 @@ def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: F
                 index=section.index,
             )
             return None
-        memory = sections.payload.bytes_of(section)
+        memory = sections.payload.uploaded(section, 3)
         if passes:
             findings.add(
                 rules.NOTE_DANGLES,
@@ -213,8 +255,9 @@ def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: F
                 index=section.index,
             )
     parsed = parse_build_id(memory, section.size)
-    if isinstance(parsed, bytes):
-        return parsed
+    if not isinstance(parsed, BrokenNote):
+        address = sections.placement.addresses.get(section.index)
+        return LiveId(None if address is None else address + parsed.offset, parsed.contents)
     findings.add(
         malformed,
         f"{name} is no build-id note: {parsed.reason}",

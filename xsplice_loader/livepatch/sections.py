@@ -33,7 +33,7 @@ def check_xen_build_id_early(
         )
         return
     # Xen reads on in its copy of the file where the id runs past the section (spec/01 13.6).
-    parsed = parse_build_id(payload.bytes_of(section) + payload.data[section.offset + section.size :][:3], section.size)
+    parsed = parse_build_id(payload.uploaded(section, 3), section.size)
     if isinstance(parsed, BrokenNote):
         findings.add(
             rules.XEN_DEPENDS_MALFORMED,
@@ -50,11 +50,11 @@ def check_xen_build_id_early(
             "the hypervisor has no build-id to compare with",
             words={"code": -ERRNOS["ENODATA"]},
         )
-    elif parsed != xen_build_id:
+    elif parsed.contents != xen_build_id:
         findings.add(
             rules.OTHER_XEN,
-            f"the payload is for the Xen with build-id {parsed.hex()}, but this one has {xen_build_id.hex()}",
-            words={"payload": parsed[:PRINTED_ID].hex(), "xen": xen_build_id[:PRINTED_ID].hex()},
+            f"the payload is for the Xen with build-id {parsed.contents.hex()}, but this one has {xen_build_id.hex()}",
+            words={"payload": parsed.contents[:PRINTED_ID].hex(), "xen": xen_build_id[:PRINTED_ID].hex()},
             section=XEN_DEPENDS,
             index=section.index,
         )

@@ -98,6 +98,12 @@ def default_arena_end(release: Release, xen_virt_start: int) -> int:
     return xen_virt_start + GIB - fixmap - NR_CPUS * 4096
 
 
+def stub_page(release: Release, address: int) -> int:
+    """Return the page of the boot processor's system call stubs, in the gigabyte of Xen that an address lies in."""
+    fixmap = FIXADDR_X_SIZE if release.has_executable_fixmap else 0
+    return (address & -GIB) + GIB - fixmap - 4096
+
+
 def _outside(area: Area, taken: list[Area]) -> list[Area]:
     """Return the parts of `area` that no area of `taken` covers."""
     parts = [area]

@@ -98,10 +98,14 @@ class _Overwritten(NamedTuple):
 class AddressSpace:
     """The mapped memory of one simulated host."""
 
-    def __init__(self, image: BootImage, reserved: Sequence[Area] = ()) -> None:
-        """Start with the image mapped; `reserved` are areas that Xen keeps mapped for purposes of its own."""
+    def __init__(self, image: BootImage, reserved: Sequence[Area] = (), own_pages: Sequence[Protection] = ()) -> None:
+        """Start with the image mapped.
+
+        `reserved` are areas that Xen keeps mapped for purposes of its own; `own_pages` are those of its pages that lie
+        in the range for payloads or behind it. What they hold is not known.
+        """
         self._image = image
-        self._protections = image.protections
+        self._protections = (*image.protections, *own_pages)
         self._reserved = reserved
         self._mappings: list[Mapping] = []
         self._may_overlap = False

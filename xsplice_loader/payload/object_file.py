@@ -148,6 +148,14 @@ class ObjectFile:
             return bytes(min(section.size, MAX_NOBITS))
         return self.data[section.offset : section.offset + section.size]
 
+    def uploaded(self, section: Section, extra: int = 0) -> bytes:
+        """Return what Xen finds of a section in the upload's buffer, and up to `extra` bytes behind it.
+
+        It looks at `sh_offset`, whatever the section's type. Behind the end of the file there are zeros here.
+        """
+        size = min(section.size, len(self.data) + MAX_NOBITS) + extra
+        return self.data[section.offset : section.offset + size].ljust(size, b"\0")
+
     def relocation_entries(self, section: Section) -> np.ndarray:
         """Return a RELA section's entries; its size must have been tested."""
         count = section.size // section.entry_size

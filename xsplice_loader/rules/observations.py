@@ -53,6 +53,13 @@ NOTHING_LOADABLE = _warning(
     "A payload without a section to load is given a range of no pages, which is never given back.",
     "spec/07 5",
 )
+WILD_FUNCTION_NAME = _warning(
+    "XSP207",
+    "a function's name can be printed",
+    "Where the old address is given, nobody needs the name to load or apply the payload. Who prints it follows the "
+    "pointer: the debug key x would kill the machine.",
+    "spec/04 §8",
+)
 BEYOND_ARENA = _warning(
     "XSP208",
     "a payload lies within the range for payloads",
@@ -78,4 +85,5 @@ ALL = (
     JUMP_WRAPS,
     SHORT_NOP_ON_ENDBR64,
     NOTHING_LOADABLE,
+    WILD_FUNCTION_NAME,
 )

@@ -47,6 +47,15 @@ EXAMPLES: dict[Rule, Recipe] = {
         shows="Nothing of it is to be loaded.",
         source='        .section .remarks, "", @progbits\n        .globl remark\nremark:\n        .quad 1\n',
     ),
+    observations.WILD_FUNCTION_NAME: Recipe(
+        shows="The pointer to the function's name is a small number, where nothing is mapped.",
+        source=payload(
+            replacement="        .text\nreplacement:\n        ret\n"
+            '        .section .livepatch.funcs, "aw", @progbits\n'
+            "        .quad 0x1234, replacement, xen_extra_version\n"
+            "        .long 1, 16\n        .byte 2\n        .zero 71\n"
+        ),
+    ),
     observations.BEYOND_ARENA: Recipe(
         shows="The range for payloads has three pages; the bitmap, which begins with room for 128 MiB, does not mind.",
         source=payload(),
