@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.memory.address_map import default_vmap, stub_page
@@ -38,19 +39,29 @@ class Design(NamedTuple):
     overshoots: bool = False
     """Of a short range for payloads, pages behind its end are given out, too (`spec/02 §6.2`)."""
 
-    def own_pages(self, hypervisor: Hypervisor) -> list[Protection]:
-        """Return Xen's pages around the range for payloads: the first of its bitmap, and the boot processor's stubs."""
-        start, end = _arena(hypervisor)
-        stubs = stub_page(hypervisor.release, start)
-        pages = [Protection(stubs, stubs + PAGE_SIZE, "r-x")]
-        if self.has_bitmap and self.range_of(hypervisor) == (start, end):
-            pages.insert(0, Protection(start, start + PAGE_SIZE, "rw-"))
-        return pages
+    def around(self, hypervisor: Hypervisor) -> Around:
+        """Return what there is of Xen's own in the range for payloads and behind it."""
+        return _around(hypervisor, self.has_bitmap and self.range_of is _arena, self.overshoots)
 
-    def arena_end(self, hypervisor: Hypervisor) -> int:
-        """Return the end of the last page that the range for payloads can give."""
-        start, end = _arena(hypervisor)
-        return furthest(start, end) if self.overshoots else end
+
+class Around(NamedTuple):
+    """What surrounds the addresses that payloads are given."""
+
+    own_pages: tuple[Protection, ...]
+    """Xen's pages: the first of its bitmap, and the boot processor's stubs."""
+    end: int
+    """The end of the last page that a payload can be given."""
+
+
+@lru_cache(maxsize=1)
+def _around(hypervisor: Hypervisor, has_bitmap: bool, overshoots: bool) -> Around:
+    """Ask once for all the hosts that run one hypervisor."""
+    start, end = _arena(hypervisor)
+    stubs = stub_page(hypervisor.release, start)
+    pages: tuple[Protection, ...] = (Protection(stubs, stubs + PAGE_SIZE, "r-x"),)
+    if has_bitmap:
+        pages = (Protection(start, start + PAGE_SIZE, "rw-"), *pages)
+    return Around(pages, furthest(start, end) if overshoots else end)
 
 
 EXACT_MATCH = (

@@ -85,12 +85,13 @@ class Host:
         self.hypervisor = hypervisor
         self.hook_runner = hook_runner
         self.design = design_of(vmap, place)
+        around = self.design.around(hypervisor)
         virtual = VirtualMemory(
             DomainHeap(),
             AddressSpace(
                 _UnknownContents(hypervisor) if hypervisor.assumed else hypervisor,
                 [area for area in hypervisor.areas.areas if area.name not in MAPPABLE],
-                self.design.own_pages(hypervisor),
+                around.own_pages,
             ),
             self.design.make(hypervisor),
             anywhere=place is not None,
@@ -98,7 +99,7 @@ class Host:
         self.state = HostState(
             hypervisor=hypervisor,
             virtual=virtual,
-            arena_end=self.design.arena_end(hypervisor),
+            arena_end=around.end,
             # Not a method: a host that refers to itself stays until somebody looks for such, and so does its Xen.
             stand_in=partial(_stand_in, virtual, self.design, hypervisor),
             place=self.design.place,

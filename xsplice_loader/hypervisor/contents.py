@@ -46,22 +46,19 @@ class Piece(NamedTuple):
 class Pieces:
     """The bytes of an image that are known, by offset from XEN_VIRT_START."""
 
-    __slots__ = ("_offsets", "pieces")
+    __slots__ = ("_offsets", "end", "pieces")
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self.pieces = tuple(sorted((piece for piece in pieces if piece.size), key=lambda piece: piece.offset))
         self._offsets = [piece.offset for piece in self.pieces]
+        self.end = self.pieces[-1].end if self.pieces else 0
+        """The offset behind the last byte that is known."""
         for below, above in zip(self.pieces, self.pieces[1:], strict=False):
             if below.end > above.offset:
                 raise FormError(f"damaged: two parts of the image both claim the bytes at +{above.offset:#x}")
 
     def __bool__(self) -> bool:
         return bool(self.pieces)
-
-    @property
-    def end(self) -> int:
-        """The offset behind the last byte that is known."""
-        return self.pieces[-1].end
 
     def read(self, offset: int, size: int) -> bytes | None:
         """Return `size` bytes at `offset`; None unless all of them are known."""

@@ -121,14 +121,16 @@ class Hypervisor:
         """
         if address + size > self.image_end:
             return None
-        found = self._pieces.read(address - self._xen_virt_start, size)
-        return found if found is not None or not self._pieces else self._read_at_end(address, size)
+        offset = address - self._xen_virt_start
+        if offset + size > self._pieces.end:
+            return self._read_at_end(offset, size)
+        return self._pieces.read(offset, size)
 
-    def _read_at_end(self, address: int, size: int) -> bytes | None:
-        end = self._xen_virt_start + self._pieces.end
-        if not end < address + size <= _rounded_up(end, PAGE_SIZE):
+    def _read_at_end(self, offset: int, size: int) -> bytes | None:
+        end = self._pieces.end
+        if not self._pieces or offset + size > _rounded_up(end, PAGE_SIZE):
             return None
-        known = self._pieces.read(address - self._xen_virt_start, end - address) if address < end else b""
+        known = self._pieces.read(offset, end - offset) if offset < end else b""
         return None if known is None else known.ljust(size, b"\0")
 
     @property
