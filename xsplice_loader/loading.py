@@ -33,6 +33,7 @@ from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied
 from xsplice_loader.memory.vmalloc import OutOfMemoryError
 from xsplice_loader.payload import ObjectFile, PayloadFile, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
+from xsplice_loader.relocation.numbers import signed
 from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
 from xsplice_loader.relocation.trace import LoadTrace
@@ -178,22 +179,21 @@ def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray,
     Returns whether Xen survives it.
     """
     memory, file = image.data, memoryview(payload.data)
-    for index, address in placement.addresses.items():
+    for index, _, _, start, size in placement.places:
         section = payload.section(index)
-        start = address - placement.base
-        if section.size and not 0 <= start <= len(image) - section.size:
+        if size and start > len(image) - size:
             findings.add(
                 placing.COPY_PAST_RANGE,
-                f"section {section.text_name} would be written from {start:#x} to {start + section.size:#x} of a range "
-                f"of {len(image):#x} bytes",
+                f"section {section.text_name} would be written from {signed(start):#x} to {signed(start) + size:#x} of "
+                f"a range of {len(image):#x} bytes",
                 section=section.text_name,
                 index=index,
             )
             return False
         if section.is_nobits:
-            image[start : start + section.size] = 0
+            image[start : start + size] = 0
         else:
-            memory[start : start + section.size] = file[section.offset : section.offset + section.size]
+            memory[start : start + size] = file[section.offset : section.offset + size]
     return True
 
 

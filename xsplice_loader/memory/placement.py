@@ -37,18 +37,18 @@ ORDER: tuple[RegionName, RegionName, RegionName] = ("text", "rw", "ro")
 
 
 class Place(NamedTuple):
-    """Where a section goes within its region."""
+    """Where a section goes, whatever the base."""
 
     index: int  # type: ignore[assignment]  # a section's number has no other name, and nobody looks for values in it
     name: str
     region: RegionName
-    offset: int
-    """In bytes."""
+    start: int
+    """Bytes from the base, modulo 2^64."""
     size: int
 
 
 class Layout(NamedTuple):
-    """Offsets within regions, before any address is known."""
+    """What goes where, before any address is known."""
 
     places: tuple[Place, ...]
     """Where each section goes, in the order of the section table; ignored sections are absent."""
@@ -155,18 +155,25 @@ def _lay_out(payload: ObjectFile, findings: Findings) -> Layout:
         if region == "rw":
             writable.append(section)
     total = (_page_align(sizes["text"]) + _page_align(sizes["rw"]) + sizes["ro"]) & ADDRESS_MASK
-    return Layout(tuple(places), sizes, -(-total // PAGE_SIZE), tuple(writable))
+    starts = _region_starts(sizes, 0)
+    moved = tuple(row._replace(start=(starts[row.region] + row.start) & ADDRESS_MASK) for row in places)
+    return Layout(moved, sizes, -(-total // PAGE_SIZE), tuple(writable))
 
 
 def place(layout: Layout, base: int) -> Placement:
-    """Turn offsets into addresses, the text region starting at `base`."""
+    """Turn distances into addresses, the text region starting at `base`."""
+    starts = _region_starts(layout.sizes, base)
+    text, rw, ro = (Region(name, starts[name], layout.sizes[name], PERMISSIONS[name]) for name in ORDER)
+    addresses = {index: (base + start) & ADDRESS_MASK for index, _, _, start, _ in layout.places}
+    return Placement((text, rw, ro), layout.pages, addresses, layout.places)
+
+
+def _region_starts(sizes: Mapping[RegionName, int], base: int) -> dict[RegionName, int]:
     starts, address = {}, base
     for name in ORDER:
         starts[name] = address
-        address = (address + _page_align(layout.sizes[name])) & ADDRESS_MASK
-    text, rw, ro = (Region(name, starts[name], layout.sizes[name], PERMISSIONS[name]) for name in ORDER)
-    addresses = {index: (starts[region] + offset) & ADDRESS_MASK for index, _, region, offset, _ in layout.places}
-    return Placement((text, rw, ro), layout.pages, addresses, layout.places)
+        address = (address + _page_align(sizes[name])) & ADDRESS_MASK
+    return starts
 
 
 def may_be_reapplied(layout: Layout, release: Release) -> bool:

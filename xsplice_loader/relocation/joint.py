@@ -1,9 +1,10 @@
 """All relocations of a payload in one pass, where there is nothing to refuse.
 
 Most payloads have a dozen small sections of relocations, and column arithmetic on twenty rows costs as much as on
-thousands. Whatever does not depend on addresses (which rows there are, their types, whether their fields lie inside and
-apart) is found out once for a payload; what is left for each host is one gather, one sum and one scatter for fields of
-either width. As soon as anything is not in order, nothing is written and the sections are gone through one by one.
+thousands. Whatever does not depend on addresses (which rows there are, their types, where in the payload their fields
+lie, and that they lie inside and apart) is found out once for a payload; what is left for each host is one gather, one
+sum and one scatter for fields of either width. As soon as anything is not in order, nothing is written and the sections
+are gone through one by one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from xsplice_loader.findings import Findings
 from xsplice_loader.releases import PAGE_SIZE
 from xsplice_loader.relocation.engine import BLOCK
 from xsplice_loader.relocation.sections import relocation_sections
-from xsplice_loader.relocation.types import R_X86_64_64, R_X86_64_NONE, R_X86_64_PC32, R_X86_64_PLT32
+from xsplice_loader.relocation.types import R_X86_64_64, R_X86_64_NONE, R_X86_64_PC32, R_X86_64_PLT32, totals
 
 if TYPE_CHECKING:
     from xsplice_loader.memory.placement import Placement
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
     from xsplice_loader.releases import Release
     from xsplice_loader.relocation.resolution import ResolvedSymbols
     from xsplice_loader.relocation.sections import RelocationSection
+    from xsplice_loader.results import RelocationTotals
 
 
 class Fields(NamedTuple):
     """Rows whose fields are of one width; a column of each."""
 
     symbol: np.ndarray
-    target: np.ndarray
-    """The index of the section that the field is in."""
-    offset: np.ndarray
+    position: np.ndarray
+    """How far behind the payload's base the field begins."""
     added: np.ndarray
-    """What is added to S before P's section counts: A, for relative fields less the offset, modulo 2^64."""
+    """What is added to S: A, for relative fields less the position, modulo 2^64; the base is left to subtract."""
 
 
 class Joint(NamedTuple):
@@ -43,29 +44,31 @@ class Joint(NamedTuple):
 
     relative: Fields
     absolute: Fields
-    counts: dict[int, int]
-    """Rows per type number."""
+    totals: RelocationTotals
     symbols: np.ndarray
     """The symbol of each row."""
 
 
 _TYPES = (R_X86_64_NONE, R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32)
-_known: WeakKeyDictionary[ObjectFile, Joint | None] = WeakKeyDictionary()
+_known: WeakKeyDictionary[ObjectFile, dict[bool, Joint | None]] = WeakKeyDictionary()
+"""By whether empty sections are ignored, as layouts are."""
 
 
-def joint_of(payload: ObjectFile, release: Release) -> Joint | None:
+def joint_of(payload: ObjectFile, placement: Placement, release: Release) -> Joint | None:
     """Return a payload's relocations as one, or None where they are too many or not all in order.
 
     What is wrong is found again by who goes through the sections one by one.
     """
-    if payload not in _known:
+    known = _known.setdefault(payload, {})
+    ignores = release.ignores_empty_sections
+    if ignores not in known:
         findings = Findings(release)
         groups = list(relocation_sections(payload, findings))
-        _known[payload] = None if len(findings) else _joined(payload, groups)
-    return _known[payload]
+        known[ignores] = None if len(findings) else _joined(payload, placement, groups)
+    return known[ignores]
 
 
-def _joined(payload: ObjectFile, groups: list[RelocationSection]) -> Joint | None:
+def _joined(payload: ObjectFile, placement: Placement, groups: list[RelocationSection]) -> Joint | None:
     count = sum(len(group.entries) for group in groups)
     # A long section fills a block by itself.
     if len(groups) < 2 or count > BLOCK:
@@ -92,11 +95,14 @@ def _joined(payload: ObjectFile, groups: list[RelocationSection]) -> Joint | Non
     )
     if not in_order:
         return None
+    starts = {place.index: place.start for place in placement.places}
+    position = np.repeat(np.array([starts.get(group.target.index, 0) for group in groups], np.uint64), lengths) + offset
     added = addend.view(np.uint64)
+    counts = {number: int(np.count_nonzero(kind == number)) for number in _TYPES}
     return Joint(
-        Fields(symbol[relative], target[relative], offset[relative], (added - offset)[relative]),
-        Fields(symbol[absolute], target[absolute], offset[absolute], added[absolute]),
-        {number: int(np.count_nonzero(kind == number)) for number in _TYPES},
+        Fields(symbol[relative], position[relative].astype(np.intp), (added - position)[relative]),
+        Fields(symbol[absolute], position[absolute].astype(np.intp), added[absolute]),
+        totals(counts),
         symbol,
     )
 
@@ -120,23 +126,16 @@ def apply(joint: Joint, placement: Placement, symbols: ResolvedSymbols, image: n
     if not is_usable or np.count_nonzero(symbols.unplaced.take(named)):
         return False
     relative, absolute = joint.relative, joint.absolute
-    places = symbols.sections.take(relative.target)
     value = symbols.values.take(relative.symbol)
     value += relative.added
-    value -= places
+    value -= np.uint64(placement.base)
     whole = value.view(np.int64)
     cut = whole.astype(np.int32)
     if np.count_nonzero(cut != whole):
         return False
-    base = np.uint64(placement.base)
-    places += relative.offset
-    places -= base
-    _fields(image, 4)[places] = cut.view(np.uint32)
+    _fields(image, 4)[relative.position] = cut.view(np.uint32)
     if len(absolute.symbol):
-        places = symbols.sections.take(absolute.target)
-        places += absolute.offset
-        places -= base
-        _fields(image, 8)[places] = symbols.values.take(absolute.symbol) + absolute.added
+        _fields(image, 8)[absolute.position] = symbols.values.take(absolute.symbol) + absolute.added
     return True
 
 

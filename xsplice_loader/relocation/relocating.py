@@ -14,12 +14,10 @@ from xsplice_loader.relocation import engine
 from xsplice_loader.relocation.joint import apply as apply_jointly
 from xsplice_loader.relocation.joint import joint_of
 from xsplice_loader.relocation.sections import relocation_sections
-from xsplice_loader.relocation.types import type_name
+from xsplice_loader.relocation.types import totals
 from xsplice_loader.results import RelocationTotals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from xsplice_loader.findings import Findings
     from xsplice_loader.memory.address_map import AddressMap
     from xsplice_loader.memory.placement import Placement
@@ -48,9 +46,10 @@ def relocate(
 
     Fields whose relocation is refused keep what the file has there.
     """
-    joint = joint_of(payload, findings.release)
+    joint = joint_of(payload, placement, findings.release)
     if joint is not None and apply_jointly(joint, placement, symbols, image):
-        return Relocated(_totals(joint.counts), {})
+        total, by_type = joint.totals
+        return Relocated(RelocationTotals(total, {**by_type}), {})
     has_raw_values = bool((symbols.unplaced & symbols.usable).any())
     counts: Counter[int] = Counter()
     finders: dict[int, InstructionFinder] = {}
@@ -69,12 +68,7 @@ def relocate(
 
             examiner = Examiner(payload, group, symbols, target, areas, findings, finders)
             counts.update(examiner.look_at(applied.faulty))
-    return Relocated(_totals(counts), refused)
-
-
-def _totals(counts: Mapping[int, int]) -> RelocationTotals:
-    by_type = {type_name(number): count for number, count in sorted(counts.items()) if count}
-    return RelocationTotals(sum(counts.values()), by_type)
+    return Relocated(totals(counts), refused)
 
 
 def _contents(target: Section, placement: Placement, image: np.ndarray) -> np.ndarray:

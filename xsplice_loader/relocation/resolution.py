@@ -53,6 +53,10 @@ class Lookup(NamedTuple):
 class _Sorts(NamedTuple):
     """A payload's symbols by what there is to do for them, wherever it stands."""
 
+    placed: np.ndarray
+    """The indices of the placed sections."""
+    starts: np.ndarray
+    """How far behind the base each of these begins."""
     values: np.ndarray
     """`st_value` of each."""
     sections: np.ndarray
@@ -73,14 +77,15 @@ _known: WeakKeyDictionary[ObjectFile, dict[tuple[int, ...], _Sorts]] = WeakKeyDi
 """By which sections are placed."""
 
 
-def _sorts_of(payload: ObjectFile, placed: tuple[int, ...]) -> _Sorts:
+def _sorts_of(payload: ObjectFile, placement: Placement) -> _Sorts:
     table = payload.symbols.table
     index = table["section"]
     defined = (index != elf.SHN_UNDEF) & (index < payload.header.section_count)
     sections = np.where(defined, index, 0)
     refused = np.array([False, *map(is_refused, payload.sections)])
+    placed = np.array([place.index for place in placement.places], np.intp)
     has_address = np.zeros(payload.header.section_count, bool)
-    has_address[list(placed)] = True
+    has_address[placed] = True
     absolute = index == elf.SHN_ABS
     undefined = np.flatnonzero(index[1:] == elf.SHN_UNDEF) + 1
     strange = np.flatnonzero(~(defined | absolute)[1:] & (index[1:] != elf.SHN_UNDEF)) + 1
@@ -88,6 +93,8 @@ def _sorts_of(payload: ObjectFile, placed: tuple[int, ...]) -> _Sorts:
     usable = to_use | absolute
     usable[0] = False
     return _Sorts(
+        placed,
+        np.array([place.start for place in placement.places], np.uint64),
         table["value"],
         sections,
         usable,
@@ -107,11 +114,9 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
     known_sorts = _known.setdefault(payload, {})
     sorts = known_sorts.get(placed)
     if sorts is None:
-        sorts = known_sorts[placed] = _sorts_of(payload, placed)
-    column = [0] * count
-    for section, address in placement.addresses.items():
-        column[section] = address
-    addresses = np.array(column, np.uint64)
+        sorts = known_sorts[placed] = _sorts_of(payload, placement)
+    addresses = np.zeros(count, np.uint64)
+    addresses[sorts.placed] = sorts.starts + np.uint64(placement.base)
     values = sorts.values + addresses.take(sorts.sections)
     usable = sorts.usable.copy()
     unplaced = sorts.unplaced

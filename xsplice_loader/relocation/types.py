@@ -7,7 +7,12 @@ can say where it came from.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from xsplice_loader.results import RelocationTotals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class RelocationType(NamedTuple):
@@ -103,6 +108,12 @@ _ROWS = (
 TYPES: dict[int, RelocationType] = {row.number: row for row in _ROWS}
 """Every type of the psABI by its number."""
 TYPES_BY_NAME: dict[str, RelocationType] = {row.name: row for row in _ROWS}
+
+
+def totals(counts: Mapping[int, int]) -> RelocationTotals:
+    """Return how many relocations there are of which type, from counts by type number."""
+    by_type = {type_name(number): count for number, count in sorted(counts.items()) if count}
+    return RelocationTotals(sum(counts.values()), by_type)
 
 
 def type_name(number: int) -> str:
