@@ -106,15 +106,14 @@ class Cluster:
                         continue
                     answers = lost(chunk, f"the worker died: {killed.args[0] if killed.args else 'unknown'}")
                 except Exception as error:
-                    if self._client.status != "running":
+                    if future.status != "error":
                         raise
                     # A worker cannot do what was asked of it.
                     answers = lost(chunk, f"the cluster has no answer: {type(error).__name__}: {error}")
                 yield from _as_given(answers, chunk, question)
         except (Exception, asyncio.CancelledError) as error:
-            if self._client.status == "running" and not isinstance(error, asyncio.CancelledError):
-                raise
-            raise ClusterError(f"the scheduler at {self._address} went away") from None
+            # Which of its many exceptions dask raises then is a matter of milliseconds.
+            raise ClusterError(f"the scheduler at {self._address} went away ({type(error).__name__})") from None
         finally:
             # One that is gone is not waited for.
             self._client.close(timeout=CONNECT)
