@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from small_payloads import IDS, payload
+from small_payloads import IDS, hook, payload
 
 from xsplice_loader import Host, Hypervisor, LoadResult, load
 from xsplice_loader.emulation import run_hook
@@ -163,6 +163,15 @@ def _header_of(data: bytearray, name: str) -> int:
         if bytes(data[start : data.index(0, start)]).decode() == name:
             return header
     raise KeyError(name)
+
+
+def test_a_hook_that_sets_no_result_returns_where_it_is() -> None:
+    """It is called through a pointer in RAX; seen on 4.14.6, 4.17.7 and 4.20.4."""
+    host = Host(MODEL, hook_runner=run_hook)
+    host.upload("a", payload(hook("apply"))).raise_for_verdict()
+    pointer = host.payloads[0].hooks.single(".livepatch.hooks.apply", host.state.memory) or 0
+    low = (pointer & 0xFFFF_FFFF).to_bytes(4, "little")
+    assert host.apply("a").payload_rc == int.from_bytes(low, "little", signed=True)
 
 
 def test_a_level_at_the_beginning_of_a_line_is_not_printed() -> None:

@@ -128,6 +128,8 @@ def execute(
     system = System(host, names, stack)
     pages = HostPages(host.memory, may_write)
     machine = Machine(pages, stack, path, system, system.services, limits)
+    # Xen calls through a pointer in RAX, and so that is what stands there in code that sets nothing else.
+    machine.set_register("RAX", address)
     if may_be_interrupted:
         machine.set_register("RFLAGS", INTERRUPTS_ENABLED)
     ending = machine.run(address, (stack.argument,) if passes_structure else arguments)
