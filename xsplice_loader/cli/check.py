@@ -58,7 +58,6 @@ NEUTRAL = {
     "window": False,
 }
 """What these are when nobody asks for them."""
-"""The column of payloads that choose their hypervisor themselves."""
 EXAMPLES = """\b
 Examples:
   xsplice-check -x xen-syms-4.17-amd64 *.livepatch

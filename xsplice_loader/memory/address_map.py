@@ -94,14 +94,16 @@ def default_vmap(release: Release) -> tuple[int, int]:
 
 def default_arena_end(release: Release, xen_virt_start: int) -> int:
     """Return where the payload range of a default build ends: 256 processors, no Hyper-V (`spec/02 §8.2`)."""
-    fixmap = FIXADDR_X_SIZE if release.has_executable_fixmap else 0
-    return xen_virt_start + GIB - fixmap - NR_CPUS * 4096
+    return _end_of_stubs(release, xen_virt_start) - NR_CPUS * 4096
 
 
 def stub_page(release: Release, address: int) -> int:
     """Return the page of the boot processor's system call stubs, in the gigabyte of Xen that an address lies in."""
-    fixmap = FIXADDR_X_SIZE if release.has_executable_fixmap else 0
-    return (address & -GIB) + GIB - fixmap - 4096
+    return _end_of_stubs(release, address & -GIB) - 4096
+
+
+def _end_of_stubs(release: Release, xen_virt_start: int) -> int:
+    return xen_virt_start + GIB - (FIXADDR_X_SIZE if release.has_executable_fixmap else 0)
 
 
 def _outside(area: Area, taken: list[Area]) -> list[Area]:

@@ -73,8 +73,8 @@ class _Sorts(NamedTuple):
     """The indices of those whose section index is none."""
 
 
-_known: WeakKeyDictionary[ObjectFile, dict[tuple[int, ...], _Sorts]] = WeakKeyDictionary()
-"""By which sections are placed."""
+_known: WeakKeyDictionary[ObjectFile, dict[bool, _Sorts]] = WeakKeyDictionary()
+"""By whether empty sections are ignored, as layouts are."""
 
 
 def _sorts_of(payload: ObjectFile, placement: Placement) -> _Sorts:
@@ -110,11 +110,11 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
     symbols = payload.symbols
     count = payload.header.section_count
 
-    placed = tuple(placement.addresses)
-    known_sorts = _known.setdefault(payload, {})
-    sorts = known_sorts.get(placed)
+    known = _known.setdefault(payload, {})
+    ignores = findings.release.ignores_empty_sections
+    sorts = known.get(ignores)
     if sorts is None:
-        sorts = known_sorts[placed] = _sorts_of(payload, placement)
+        sorts = known[ignores] = _sorts_of(payload, placement)
     addresses = np.zeros(count, np.uint64)
     addresses[sorts.placed] = sorts.starts + np.uint64(placement.base)
     values = sorts.values + addresses.take(sorts.sections)
@@ -128,7 +128,7 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
         values[undefined] = np.array(addresses_found, np.uint64)
         usable[undefined] = True
         return _resolved(values, usable, unplaced, assumed, addresses, findings)
-    known = dict(zip(undefined.tolist(), addresses_found, strict=True))
+    address_by_index = dict(zip(undefined.tolist(), addresses_found, strict=True))
     section_index = symbols.table["section"]
     for index in np.union1d(undefined, strange).tolist():
         name = symbols.name(index)
@@ -136,7 +136,7 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
         if where != elf.SHN_UNDEF:
             _refuse_index(name, index, where, count, findings)
             continue
-        found = known[index]
+        found = address_by_index[index]
         if found is None:
             if lookup.assumed_address is None or not name:
                 _refuse_unknown(name, index, lookup, findings)
