@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from records import DATA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from xsplice_loader import Host, Hypervisor
     from xsplice_loader.results import Step
@@ -136,9 +136,19 @@ def patched(step: Step, hypervisor: Hypervisor) -> dict[str, str]:
     }
 
 
-def recorded_at(step: dict[str, Any], addresses: Iterable[str]) -> dict[str, str | None]:
-    """Return the same of the record, which has the old addresses of payloads that were only uploaded, too."""
-    return {row["address"]: row["bytes"] or "" for row in step["patched"] if row["address"] in addresses}
+def recorded_at(step: dict[str, Any], ours: dict[str, str], hypervisor: Hypervisor) -> dict[str, str | None]:
+    """Return the same of the record, which has the old addresses of payloads that were only uploaded, too.
+
+    Of variables only what was written over them is foretold.
+    """
+    found = {}
+    for row in step["patched"]:
+        address = row["address"]
+        if address in ours:
+            section = hypervisor.at_run_time.section_at(int(address, 16))
+            is_constant = section is not None and section.state == "constant"
+            found[address] = (row["bytes"] or "")[: None if is_constant else len(ours[address])]
+    return found
 
 
 def recorded_results(step: dict[str, Any]) -> set[int]:

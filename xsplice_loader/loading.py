@@ -37,7 +37,7 @@ from xsplice_loader.relocation.numbers import signed
 from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
 from xsplice_loader.relocation.trace import LoadTrace
-from xsplice_loader.results import NO_RELOCATIONS, LoadResult
+from xsplice_loader.results import NO_RELOCATIONS, LoadResult, UnknownBytes
 from xsplice_loader.rules import observations, placing, upload
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xsplice_loader.livepatch.moved_branches import MovedBranch
+    from xsplice_loader.memory.address_space import UnknownRange
     from xsplice_loader.memory.placement import Layout
     from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import Finding, PatchedFunction
@@ -100,7 +101,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
     check_special_sections(payload, findings)
     check_patching_sections(payload, findings)
 
-    loaded = LoadedSections(payload, placement, image, relocated.refused, [])
+    loaded = LoadedSections(payload, placement, image, relocated.refused, [], mapping)
     prepared = prepare(loaded, _running_xen(host), lookup, _loaded_ids(host), findings)
     if host.release.xen_build_id_check == "late":
         check_xen_build_id_late(
@@ -139,7 +140,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
             PayloadStatus(functions=[FunctionState()] * prepared.table.entries),
         )
     )
-    return story.end(image.copy())
+    return story.end(image.copy(), mapping.unknown)
 
 
 def _note_assumptions(host: HostState, findings: Findings) -> None:
@@ -226,6 +227,8 @@ def _running_xen(host: HostState) -> RunningXen:
         host.hypervisor.symbols.address_of,
         partial(symbolic, host.hypervisor),
         Processor(host.nops, host.cpu_features),
+        host.hypervisor.described,
+        (host.hypervisor.image_start, host.hypervisor.image_end),
     )
 
 
@@ -309,7 +312,7 @@ class _Story:
         """Note the build-ids that the file names."""
         self._ids = read_ids(payload)
 
-    def end(self, image: np.ndarray | None = None) -> LoadResult:
+    def end(self, image: np.ndarray | None = None, unknown: Sequence[UnknownRange] = ()) -> LoadResult:
         """Return the result; the first error decides."""
         deciding = self.findings.deciding
         if image is not None and self.trace is not None:
@@ -333,9 +336,17 @@ class _Story:
             findings=tuple(self.findings),
             log=self.findings.lines,
             image_bytes=image,
+            unknown=tuple(self._unknown(part) for part in unknown),
             trace=self.trace if self.was_placed else None,
             measure=self.measure if self.was_placed else None,
         )
+
+    def _unknown(self, part: UnknownRange) -> UnknownBytes:
+        section = offset = None
+        for placed in () if self.placement is None else self.placement.sections:
+            if placed.address <= part.address < placed.address + placed.size:
+                section, offset = placed.name, part.address - placed.address
+        return UnknownBytes(part.address, part.size, section, offset, part.why)
 
 
 def _measure(

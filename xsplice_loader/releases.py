@@ -176,6 +176,8 @@ class Release(NamedTuple):
     """Bytes from `xen_virt_start` to `_start`."""
     arena_starts_at_rwdata_end: bool
     """The payload range starts at `__2M_rwdata_end`; before: at `_end` rounded up to 2 MiB."""
+    has_ro_after_init: bool
+    """`.data.ro_after_init`: data in the read-only part of the image that Xen fills in while it boots."""
     has_executable_fixmap: bool
     """FIXADDR_X_SIZE bytes at the top of Xen's range are kept off the payload range."""
     tool_waits_in_dots: bool
@@ -259,6 +261,7 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "xen_virt_start": (0xFFFF82D080000000, (IN_4_14, 0xFFFF82D040000000)),
     "image_offset": (0x100000, (IN_4_9, 0x200000)),
     "arena_starts_at_rwdata_end": (False, (IN_4_17, True)),
+    "has_ro_after_init": (False, (IN_4_17, True)),
     "has_executable_fixmap": (False, (IN_4_14, True)),
     "tool_waits_in_dots": (True, (IN_4_9, False)),
     "tool_knows_prefixes": (True, (IN_4_19, False)),

@@ -218,7 +218,8 @@ class PlacedSection(NamedTuple):
 class PatchedFunction(NamedTuple):
     """One entry of `.livepatch.funcs` as loaded.
 
-    `before` and `patched` are 32 bytes at `old_addr`, or None where the hypervisor's bytes are not at hand.
+    `before` and `patched` are 32 bytes at `old_addr`, fewer where an unknown byte follows; None where the first is
+    unknown.
     """
 
     name: str
@@ -229,6 +230,19 @@ class PatchedFunction(NamedTuple):
     patch_offset: int
     before: bytes | None
     patched: bytes | None
+
+
+class UnknownBytes(NamedTuple):
+    """Bytes of a loaded payload that depend on memory which Xen fills in while it boots."""
+
+    address: int
+    size: int
+    section: str | None
+    """The section that the first of them is in; None in the gaps between sections."""
+    offset: int | None
+    """Where in that section."""
+    why: str
+    """A clause: what Xen reads to decide on them, and where that is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -287,6 +301,8 @@ class LoadResult:
     """The SHA-256 of the loaded memory, where that was let go of."""
     image_bytes: np.ndarray | None = None
     """The loaded memory from the text address, whole pages, as uint8; None unless accepted."""
+    unknown: tuple[UnknownBytes, ...] = ()
+    """Bytes of it that depend on memory which Xen fills in while it boots, ascending; they are as before that step."""
     trace: LoadTrace | None = None
     """What the steps made, for whoever wants to look closer; None if the payload was never placed."""
 

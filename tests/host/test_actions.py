@@ -9,7 +9,8 @@ from small_payloads import hook, payload
 
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
-from xsplice_loader.memory.address_space import MemoryFault
+from xsplice_loader.hypervisor.run_time import RunTimeMemory
+from xsplice_loader.memory.address_space import MemoryFault, PartlyKnown
 from xsplice_loader.results import ActionError
 
 ENOENT, EBUSY, EINVAL, EOPNOTSUPP = 2, 16, 22, 95
@@ -350,17 +351,23 @@ def reads_of(functions: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Return how often Xen's image is read while so many functions are patched and restored."""
     lines = (f'.livepatch_func "f", 0, 31, {0xFFFF82D040201000 + 4 * n:#x}, 4' for n in range(functions))
     host = host_with(a=payload("\n".join(lines) + "\n"))
-    read = Hypervisor.read
+    read, read_partly = RunTimeMemory.read, RunTimeMemory.read_partly
     reads = []
 
-    def counted(hypervisor: Hypervisor, address: int, size: int) -> bytes | None:
+    def counted(memory: RunTimeMemory, address: int, size: int) -> bytes | None:
         reads.append(address)
-        return read(hypervisor, address, size)
+        return read(memory, address, size)
 
-    monkeypatch.setattr(Hypervisor, "read", counted)
+    def counted_partly(memory: RunTimeMemory, address: int, size: int) -> PartlyKnown:
+        reads.append(address)
+        return read_partly(memory, address, size)
+
+    monkeypatch.setattr(RunTimeMemory, "read", counted)
+    monkeypatch.setattr(RunTimeMemory, "read_partly", counted_partly)
     assert host.apply("a").succeeded
     assert host.revert("a").succeeded
     monkeypatch.undo()
+    assert len(reads) >= functions
     return len(reads)
 
 

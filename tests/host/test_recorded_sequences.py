@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NOT_OURS = {
     "load ''": "the tool itself dies, of a NULL pointer",
 }
+PATCHES_A_VARIABLE = ("literal-data",)
 CALLED_BY_XEN = ("bad-function-called",)
 """Xen itself calls the function that this patches, and dies of what it then finds there."""
 
@@ -49,9 +50,16 @@ def test_sequence(sequence: Sequence) -> None:
         assert step.crash is None
         assert said(step) == recorded_words(recorded_step)
         ours = patched(step, hypervisor)
-        assert ours == recorded_at(recorded_step, ours)
+        assert ours == recorded_at(recorded_step, ours, hypervisor)
         assert step.payload_rc in (None, *recorded_results(recorded_step))
         assert text_changes(host, hypervisor) == recorded_step["text_changes"]
-        assert images(host) == recorded_step["images"]
+        # What is saved of a variable is unknown, and so is the payload that it is saved in.
+        unknown = {loaded.shown_name for loaded in host.payloads if loaded.mapping.unknown}
+        assert not unknown or sequence.name in PATCHES_A_VARIABLE
+        ours, theirs = (
+            {name: digest for name, digest in found.items() if name not in unknown}
+            for found in (images(host), recorded_step["images"])
+        )
+        assert ours == theirs
         if "x" in recorded_step:
             assert [part for line in host.dump() for part in line.split("\n")] == recorded_step["x"]

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
-from xsplice_loader.hypervisor.boot_sites import boot_sites
 
 if TYPE_CHECKING:
     from known_hypervisors import Package
 
+    from xsplice_loader.hypervisor.boot_sites import BootSites
+
 ENTRY = struct.Struct("<iiHBBBB")
+
+
+def sites_of(hypervisor: Hypervisor) -> BootSites:
+    found = hypervisor.at_run_time.boot_sites
+    assert found is not None
+    return found
 
 
 def sites(hypervisor: Hypervisor) -> dict[int, int]:
@@ -32,7 +39,7 @@ def test_every_entry_of_the_table_is_a_site(package: Package) -> None:
     hypervisor = Hypervisor.open(package.xen_syms)
     expected = sites(hypervisor)
     assert len(expected) > 3000
-    known = boot_sites(hypervisor)
+    known = sites_of(hypervisor)
     for start, end in expected.items():
         assert known.bytes_in(start - 1, end - start + 1) >= set(range(start, end))
         assert known.bytes_in(start, 1) == ({start} if start < end else set())
@@ -43,17 +50,20 @@ def test_every_entry_of_the_table_is_a_site(package: Package) -> None:
 
 
 def test_a_list_of_symbols_has_no_table(package: Package) -> None:
-    assert len(boot_sites(Hypervisor.open(package.map)).starts) == 0
+    hypervisor = Hypervisor.open(package.map)
+    assert hypervisor.at_run_time.boot_sites is None
+    assert hypervisor.at_run_time.read(hypervisor.text_start, 1) is None
 
 
-def test_the_model_is_altered_nowhere() -> None:
-    assert len(boot_sites(Hypervisor.model()).starts) == 0
+def test_nothing_boots_the_model() -> None:
+    model = Hypervisor.model()
+    assert model.at_run_time.constant_ranges == ((model.image_start, model.image_end),)
 
 
 def test_an_expectation_of_altered_bytes_is_not_compared(package: Package) -> None:
     hypervisor = Hypervisor.open(package.xen_syms)
     # A function with a site among its first 31 bytes, and some bytes before it.
-    known = boot_sites(hypervisor)
+    known = sites_of(hypervisor)
     name, address, altered = next(
         (name, address, altered)
         for name, address in ((name, address) for name, address, kind in hypervisor.symbols if kind in "tT")

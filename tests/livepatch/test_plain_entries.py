@@ -35,7 +35,7 @@ def read(entry: tuple[int, ...], rules: Release, memory: AddressSpace) -> tuple[
 @pytest.mark.parametrize("name", ["4.7.0", "4.8.0", "4.13.0", "4.14.6", "4.17.7", "4.20.3"])
 def test_both_ways_say_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = release(name)
-    memory = AddressSpace(MODEL)
+    memory = AddressSpace(MODEL.at_run_time)
     memory.map_pages(MODEL.arena_start, [1])
     entries = [
         (

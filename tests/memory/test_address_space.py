@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from xsplice_loader.memory.address_space import AddressSpace, Mapping, MappingError, MemoryFault, Protection
+from xsplice_loader.memory.address_space import (
+    AddressSpace,
+    Mapping,
+    MappingError,
+    MemoryFault,
+    PartlyKnown,
+    Protection,
+)
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, XenVmap
@@ -30,6 +37,16 @@ class Image:
     def read(self, address: int, size: int) -> bytes | None:
         contents = bytes(index % 251 for index in range(3 * PAGE))
         return None if address + size > IMAGE_END - PAGE else contents[address - IMAGE : address - IMAGE + size]
+
+    def read_partly(self, address: int, size: int) -> PartlyKnown:
+        found = PartlyKnown(size)
+        for offset in range(size):
+            if (byte := self.read(address + offset, 1)) is not None:
+                found.put(offset, byte)
+        return found
+
+    def as_linked(self, address: int, size: int) -> bytes | None:
+        return self.read(address, size)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from xsplice_loader.memory.address_space import AddressSpace, Protection
+from xsplice_loader.memory.address_space import AddressSpace, PartlyKnown, Protection
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, Vmap, XenVmap
@@ -35,6 +35,15 @@ class Image:
 
     def read(self, address: int, size: int) -> bytes | None:
         return b"\x90" * size if address >= IMAGE and address + size <= IMAGE_END else None
+
+    def read_partly(self, address: int, size: int) -> PartlyKnown:
+        found = PartlyKnown(size)
+        if (contents := self.read(address, size)) is not None:
+            found.put(0, contents)
+        return found
+
+    def as_linked(self, address: int, size: int) -> bytes | None:
+        return self.read(address, size)
 
 
 DESIGNS: dict[str, Callable[[], Vmap]] = {

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from real_xen.machine import FELL
-from xsplice_loader.hypervisor.boot_sites import boot_sites
 from xsplice_loader.releases import GIB
 from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED, NOT_WRITABLE
 from xsplice_loader.rules.content import WILD_OLD_ADDRESS
@@ -97,7 +96,8 @@ RULES = (
 
 def altered_at_boot(hypervisor: Hypervisor, address: int, size: int) -> frozenset[int]:
     """Return those of `size` addresses at which the file does not say what stands there."""
-    return boot_sites(hypervisor).bytes_in(address, size)
+    sites = hypervisor.at_run_time.boot_sites
+    return frozenset(range(address, address + size)) if sites is None else sites.bytes_in(address, size)
 
 
 def lies_elsewhere(observed: Observed, hypervisor: Hypervisor) -> bool:

@@ -56,6 +56,7 @@ class Settings(NamedTuple):
     words: tuple[str, ...]
     hypervisor: str | None
     hypervisor_path: tuple[str, ...]
+    memory: str | None
     release: str | None
     vmap: str | VmapCallback
     place: int | None
@@ -313,6 +314,7 @@ def _host(settings: Settings, contents: dict[str, bytes | OSError]) -> Host:
                 directories=settings.hypervisor_path,
                 release=settings.release,
                 require=False,
+                memory=settings.memory,
             ),
             vmap=settings.vmap,
             place=settings.place,

@@ -29,8 +29,9 @@ def find_hypervisor(
     directories: Sequence[str],
     release: str | None,
     require: bool,
+    memory: str | None,
 ) -> Hypervisor:
-    """Return the hypervisor of a file, or without one that which the payloads name.
+    """Return the hypervisor of a file, or without one that which the payloads name, with its captured memory.
 
     Raises:
         UnusableError: the file is no hypervisor, or no single one can be chosen.
@@ -39,8 +40,9 @@ def find_hypervisor(
 
     try:
         if file is not None:
-            return Hypervisor.open(file, release)
-        return _chosen_hypervisor(payloads, directories, release, require=require)
+            return Hypervisor.open(file, release, memory=memory)
+        chosen = _chosen_hypervisor(payloads, directories, release, require=require)
+        return chosen if memory is None else chosen.with_memory(memory)
     except HypervisorFileError as error:
         raise UnusableError(safe(str(error))) from None
 

@@ -59,6 +59,7 @@ class Settings(NamedTuple):
     payloads: tuple[str, ...]
     hypervisor: str | None
     hypervisor_path: tuple[str, ...]
+    memory: str | None
     require_hypervisor: bool
     release: str | None
     vmap: str | VmapCallback
@@ -269,6 +270,7 @@ def _hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
         directories=settings.hypervisor_path,
         release=settings.release,
         require=settings.require_hypervisor,
+        memory=settings.memory,
     )
 
 

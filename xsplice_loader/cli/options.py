@@ -46,6 +46,12 @@ _HYPERVISOR = (
         "--hypervisor-path", multiple=True, metavar="DIR", help="look here first for the build that the payload names"
     ),
 )
+_MEMORY = click.option(
+    "--memory",
+    metavar="FILE",
+    help="captured memory of the running hypervisor: an ELF core file whose segments have virtual addresses; supplies "
+    "what Xen wrote at boot",
+)
 _LOADING = (
     click.option("--release", metavar="X.Y.Z", help="whose rules apply; default: what the image itself reports"),
     click.option(
@@ -85,8 +91,8 @@ _LOADING = (
 
 
 def hypervisor_options(command: Command) -> Command:
-    """Add what names the one hypervisor that a command loads against."""
-    return _with(_HYPERVISOR, command)
+    """Add what names the one hypervisor that a command loads against, and its memory."""
+    return _with((*_HYPERVISOR, _MEMORY), command)
 
 
 def loading_options(command: Command) -> Command:

@@ -153,6 +153,11 @@ class Machine:
         self.set_register("RSP", stack + 8)
         self.set_register("RIP", address)
 
+    def jump_from_service(self, address: int) -> None:
+        """Go on where a service jumps to."""
+        self._path.leave("jump", self.instruction_pointer, 0, self.register("RSP"))
+        self.set_register("RIP", address)
+
     def _go(self) -> Ending | None:
         """Run until something has to be done, and do it; None: go on."""
         if self.instruction_pointer == self._stack.return_address:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.memory.address_space import MemoryFault
+from xsplice_loader.memory.address_space import MemoryFault, PartlyKnown
 from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -68,12 +68,8 @@ class HostPages:
 
     def contents_of(self, address: int) -> tuple[bytes, bytearray | None]:
         """Return a page's bytes, 0 for those that are not known, and a mark for each of those."""
-        contents, unknown = bytearray(PAGE_SIZE), bytearray(b"\1" * PAGE_SIZE)
-        for offset, known in self._known(address, PAGE_SIZE):
-            start = offset - address
-            contents[start : start + len(known)] = known
-            unknown[start : start + len(known)] = bytes(len(known))
-        return bytes(contents), unknown if any(unknown) else None
+        found = self._partly(address, PAGE_SIZE)
+        return bytes(found.contents), None if found.is_known else found.unknown
 
     def before(self, address: int, size: int) -> bytes | None:
         """Return what stands in the host's memory; None where some of it is not known."""
@@ -86,14 +82,20 @@ class HostPages:
         except MemoryFault:
             return None
 
-    def _known(self, address: int, size: int) -> Iterator[tuple[int, bytes]]:
-        contents = self._read(address, size)
-        if contents is not None:
-            yield address, contents
-        elif size > 1:
+    def _partly(self, address: int, size: int) -> PartlyKnown:
+        try:
+            return self._memory.read_partly(address, size)
+        except MemoryFault:
+            pass
+        # Where an image does not fill its last page, only part of it is mapped.
+        found = PartlyKnown(size)
+        if size > 1:
             half = size // 2
-            yield from self._known(address, half)
-            yield from self._known(address + half, size - half)
+            for start, length in ((0, half), (half, size - half)):
+                part = self._partly(address + start, length)
+                found.contents[start : start + length] = part.contents
+                found.unknown[start : start + length] = part.unknown
+        return found
 
 
 def runs_of(pages: list[Page]) -> Iterator[tuple[int, bytes]]:

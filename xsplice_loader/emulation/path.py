@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.emulation.outcomes import PathStep, Via
+from xsplice_loader.emulation.thunks import INDIRECT_THUNK, RETURN_THUNK
 
 if TYPE_CHECKING:
     from xsplice_loader.emulation.decoding import Kind
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 1000
 """Steps that are kept; a loop may call functions a million times."""
-_THUNKS = (b"__x86_return_thunk", b"__x86_indirect_thunk_")
+_THUNKS = (RETURN_THUNK, INDIRECT_THUNK)
 _WORD = 8
 
 

@@ -15,6 +15,7 @@ from xsplice_loader.emulation.machine import ARGUMENT_REGISTERS, Trap
 from xsplice_loader.emulation.outcomes import Ending
 from xsplice_loader.emulation.printing import Console, Sources, UnsupportedFormatError, formatted
 from xsplice_loader.emulation.stack import USABLE
+from xsplice_loader.emulation.thunks import thunks
 from xsplice_loader.livepatch import bug_frames
 from xsplice_loader.livepatch.bug_frames import BugFrame, BugTable
 from xsplice_loader.memory.address_space import ADDRESS_MASK, UPPER_HALF, MemoryFault
@@ -78,7 +79,8 @@ class System:
         """What is done instead of executing certain functions, by their addresses."""
         address_of = self._host.hypervisor.symbols.address_of
         services = {b"printk": self._printk, b"panic": self._panic}
-        return {address: service for name, service in services.items() if (address := address_of(name)) is not None}
+        found = {address: service for name, service in services.items() if (address := address_of(name)) is not None}
+        return found | thunks(address_of)
 
     def __call__(self, machine: Machine, trap: Trap) -> Ending | None:
         """Handle an exception."""

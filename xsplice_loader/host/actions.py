@@ -14,7 +14,6 @@ from xsplice_loader.host.context import Context
 from xsplice_loader.host.oversights import EAGAIN
 from xsplice_loader.host.transcript import MachineDiedError, Transcript
 from xsplice_loader.host.work import APPLYING, REVERTING, Direction, Work
-from xsplice_loader.hypervisor.boot_sites import boot_sites
 from xsplice_loader.livepatch import hooks
 from xsplice_loader.livepatch.expectations import disappointments
 from xsplice_loader.livepatch.live_functions import shown_name
@@ -208,7 +207,7 @@ class _Action:
             return 0
         self.transcript.say_of(self.payload, "Verifying enabled expectations for all functions")
         functions = self.context.read(self.payload.table.functions, self.host.memory, self.host.release)
-        found = disappointments(functions, self.host.memory, self._altered_at_boot)
+        found = disappointments(functions, self.host.memory)
         while (failed := self.context.read(next, found, None)) is not None:
             function = failed.function
             name = self.context.read(shown_name, function, self.host.memory)
@@ -218,7 +217,7 @@ class _Action:
                 continue
             if failed.expected is not None and failed.actual is not None:
                 self.transcript.say(
-                    f"{name}: expectation failed: expected:{failed.expected.hex()}, actual:{failed.actual.hex()}"
+                    f"{name}: expectation failed: expected:{failed.expected.hex()}, actual:{failed.actual}"
                 )
             return self.transcript.add(
                 failed.rule,
@@ -229,12 +228,6 @@ class _Action:
                 symbol=name,
             )
         return 0
-
-    def _altered_at_boot(self, address: int, size: int) -> frozenset[int]:
-        """Return which bytes Xen has altered since, in a way that no file tells; what payloads wrote is known."""
-        return (
-            boot_sites(self.host.hypervisor).bytes_in(address, size) - self.host.memory.written_at(address, size).keys()
-        )
 
     def _refuse_vetoing_hooks(self) -> int:
         for loaded in (self.payload, *self.host.applied):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xsplice_loader.host.designs import DESIGNS, design_of
 from xsplice_loader.host_state import MAX_SIZE, HostState, LoadedPayload
 from xsplice_loader.loading import load_payload
-from xsplice_loader.memory.address_space import AddressSpace, MemoryFault
+from xsplice_loader.memory.address_space import AddressSpace, MemoryFault, PartlyKnown
 from xsplice_loader.memory.arena_map import ArenaMap, arena_map
 from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
@@ -44,6 +44,15 @@ class _UnknownContents:
         """Return nothing: whatever stands at an address of another build says nothing about this one."""
         del address, size
         return None
+
+    def as_linked(self, address: int, size: int) -> bytes | None:
+        """Return nothing either."""
+        return self.read(address, size)
+
+    def read_partly(self, address: int, size: int) -> PartlyKnown:
+        """Return bytes of which none is known."""
+        del address
+        return PartlyKnown(size)
 
 
 class Host:
@@ -89,7 +98,7 @@ class Host:
         virtual = VirtualMemory(
             DomainHeap(),
             AddressSpace(
-                _UnknownContents(hypervisor) if hypervisor.assumed else hypervisor,
+                _UnknownContents(hypervisor) if hypervisor.assumed else hypervisor.at_run_time,
                 [area for area in hypervisor.areas.areas if area.name not in MAPPABLE],
                 around.own_pages,
             ),

@@ -1,31 +1,36 @@
-"""Places in Xen's text that it alters when it boots, by what the processor has and what its pointers hold by then.
+"""Sites in Xen's text that Xen patches when it boots, by the processor and by what its pointers hold by then.
 
-They are named by the same table that payloads have (`spec/04 §5.1`). What comes of them is not in any file.
+Two tables in init data name them: the alternatives, and from 4.21.0 on the alternative calls
+(xen/arch/x86/alternative.c: alternative_instructions, alternative_branches, boot_apply_alt_calls). What the sites hold
+afterwards is in no file.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from xsplice_loader.hypervisor.image import Hypervisor
+    from collections.abc import Callable
 
-START, END = b"__alt_instructions", b"__alt_instructions_end"
+    from xsplice_loader.releases import Release
+
+CALL_SIZE = 6
+"""Bytes of an indirect call that boot makes direct."""
 _FIELDS = [("site", "<i4"), ("replacement", "<i4"), ("feature", "<u2"), ("length", "u1"), ("replacement_length", "u1")]
 _PADDING = [("padding", "u1"), ("private", "u1")]
+_CALL = [("site", "<i4")]
 
 
 class BootSites(NamedTuple):
-    """The places, in ascending order of their addresses."""
+    """The sites in ascending order of their starts: half-open address ranges, as uint64 columns."""
 
     starts: np.ndarray
     ends: np.ndarray
 
     def bytes_in(self, address: int, size: int) -> frozenset[int]:
-        """Return the addresses of those of `size` bytes that are not what the file says."""
+        """Return the addresses of those of `size` bytes that boot may change."""
         near = slice(*np.searchsorted(self.starts, np.array([max(address - 255, 0), address + size], np.uint64)))
         return frozenset(
             place
@@ -34,25 +39,42 @@ class BootSites(NamedTuple):
         )
 
 
-NO_SITES = BootSites(np.empty(0, np.uint64), np.empty(0, np.uint64))
+def boot_sites(
+    read: Callable[[int, int], bytes | None], address_of: Callable[[bytes], int | None], release: Release
+) -> BootSites | None:
+    """Return the sites that a hypervisor's file names; None where the file cannot tell.
+
+    Args:
+        read: returns bytes of the image as it starts, None for those that the file does not hold.
+        address_of: returns a symbol's address.
+        release: the release that the image is.
+    """
+    has_padding = release.alternatives_entry_size > 12
+    tables = [(b"__alt_instructions", b"__alt_instructions_end", _FIELDS + _PADDING if has_padding else _FIELDS)]
+    if release.has_alternative_calls:
+        tables.append((b"__alt_call_sites_start", b"__alt_call_sites_end", _CALL))
+    starts, ends = [], []
+    for first, last, fields in tables:
+        start, end = address_of(first), address_of(last)
+        if start is None or end is None or end < start:
+            return None
+        layout = np.dtype(fields)
+        count = (end - start) // layout.itemsize
+        contents = read(start, count * layout.itemsize)
+        if contents is None:
+            return None
+        table = np.frombuffer(contents, layout)
+        entries = np.uint64(start) + np.arange(count, dtype=np.uint64) * np.uint64(layout.itemsize)
+        sites = entries + table["site"].astype(np.int64).astype(np.uint64)
+        starts.append(sites)
+        ends.append(sites + _sizes(table))
+    order = np.argsort(np.concatenate(starts), kind="stable")
+    return BootSites(np.concatenate(starts)[order], np.concatenate(ends)[order])
 
 
-@lru_cache(maxsize=4)
-def boot_sites(hypervisor: Hypervisor) -> BootSites:
-    """Return the places that a hypervisor's file names; none where the file does not hold the table."""
-    start, end = hypervisor.symbols.address_of(START), hypervisor.symbols.address_of(END)
-    if start is None or end is None or end < start:
-        return NO_SITES
-    has_padding = hypervisor.own_release.alternatives_entry_size > 12
-    layout = np.dtype(_FIELDS + _PADDING if has_padding else _FIELDS)
-    contents = hypervisor.read(start, end - start)
-    if contents is None:
-        return NO_SITES
-    table = np.frombuffer(contents, layout, (end - start) // layout.itemsize)
-    entries = np.uint64(start) + np.arange(len(table), dtype=np.uint64) * np.uint64(layout.itemsize)
-    starts = entries + table["site"].astype(np.int64).astype(np.uint64)
-    sizes = table["length"].astype(np.uint64)
-    if has_padding:
-        sizes = sizes + table["padding"]
-    order = np.argsort(starts, kind="stable")
-    return BootSites(starts[order], (starts + sizes)[order])
+def _sizes(table: np.ndarray) -> np.ndarray:
+    names = table.dtype.names or ()
+    if "length" not in names:
+        return np.full(len(table), CALL_SIZE, np.uint64)
+    sizes: np.ndarray = table["length"].astype(np.uint64)
+    return sizes + table["padding"] if "padding" in names else sizes

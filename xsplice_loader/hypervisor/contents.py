@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from xsplice_loader.streams import standard_input
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 UNPACKED_LIMIT = 256 << 20
 """Bytes that a gzipped or piped file may come to; `xen-syms` with debug information is a tenth of it."""
@@ -80,6 +80,17 @@ class Pieces:
             parts.append(piece.data[skip : skip + length].tobytes().ljust(length, b"\0"))
             offset, size, index = offset + length, size - length, index + 1
         return b"".join(parts)
+
+    def available(self, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
+        """Yield those of `size` bytes at `offset` that are known: the offset of each run, and its bytes."""
+        for index in range(max(bisect_right(self._offsets, offset) - 1, 0), len(self.pieces)):
+            piece = self.pieces[index]
+            if piece.offset >= offset + size:
+                return
+            start, end = max(piece.offset, offset), min(piece.end, offset + size)
+            if start < end:
+                skip = start - piece.offset
+                yield start, piece.data[skip : end - piece.offset].tobytes().ljust(end - start, b"\0")
 
 
 def read_contents(path: str | os.PathLike[str]) -> memoryview:

@@ -103,9 +103,9 @@ class ElfFile(NamedTuple):
         if not self.is_debug_only:
             notes += [(s.offset, s.file_size) for s in self.segments if s.type == PT_NOTE]
         for offset, size in notes[:_MAX_NOTES]:
-            for kind, owner, content in _notes(part(self.data, offset, min(size, _MAX_NOTE_SIZE), "a note")):
-                if kind == NT_GNU_BUILD_ID and owner == b"GNU\0" and content:
-                    return content
+            found = build_id_in(part(self.data, offset, min(size, _MAX_NOTE_SIZE), "a note"))
+            if found is not None:
+                return found
         return None
 
 
@@ -161,6 +161,14 @@ def _sections(data: memoryview, offset: int, entry_size: int, count: int) -> tup
         count = Section(*_SECTION_64.unpack(part(data, offset, _SECTION_64.size, "a section header"))).size
     table = part(data, offset, count * _SECTION_64.size, "the section header table")
     return tuple(Section(*entry) for entry in _SECTION_64.iter_unpack(table))
+
+
+def build_id_in(notes: memoryview) -> bytes | None:
+    """Return the first GNU build-id among notes; None if there is none."""
+    for kind, owner, content in _notes(notes):
+        if kind == NT_GNU_BUILD_ID and owner == b"GNU\0" and content:
+            return content
+    return None
 
 
 def _notes(data: memoryview) -> Iterator[tuple[int, bytes, bytes]]:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from xsplice_loader.hypervisor.contents import FormError, HypervisorFileError, Pieces, read_contents
+from xsplice_loader.hypervisor.elf import build_id_in
 from xsplice_loader.hypervisor.forms import read_form
+from xsplice_loader.hypervisor.run_time import RunTimeMemory
 from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
 from xsplice_loader.memory.address_space import UPPER_HALF, Protection
-from xsplice_loader.releases import GIB, NEWEST, NEWEST_HIGH, PAGE_SIZE, Permissions, Release, release
+from xsplice_loader.payload import text_of
+from xsplice_loader.releases import ENDBR64, ENDBR64_POISON, GIB, NEWEST, NEWEST_HIGH, PAGE_SIZE, Release, release
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xsplice_loader.hypervisor.captured import CapturedMemory
     from xsplice_loader.hypervisor.forms import Found
     from xsplice_loader.hypervisor.symbols import SymbolTable
 
 MODEL = os.path.join(os.path.dirname(__file__), "model.elf")
 _TWO_MIB = 2 << 20
+MAX_NOTE = 4096
+"""Bytes of Xen's note section at most; it has some 36."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,22 +53,49 @@ class Hypervisor:
     """The release that the image is, whatever rules were asked for."""
     has_image: bool = True
     """Whether the file holds code and data, and not only names and addresses."""
+    memory: str | None = None
+    """The file of captured memory, if any."""
+    at_run_time: RunTimeMemory = field(init=False, repr=False)
+    """Its image while it runs, as far as that is known."""
+    _captured: CapturedMemory | None = field(default=None, repr=False)
     _xen_virt_start: int = field(default=0, repr=False)
     _pieces: Pieces = field(default_factory=lambda: Pieces(()), repr=False)
     _release_was_asked_for: bool = field(default=False, repr=False)
 
+    def __post_init__(self) -> None:
+        # It knows nothing of this object: a hypervisor that refers to itself stays until a collection finds it.
+        at_run_time = RunTimeMemory(
+            self._pieces,
+            self._xen_virt_start,
+            self.symbols,
+            self.own_release,
+            image=(self.image_start, self.image_end),
+            is_model=self.built_in,
+            captured=self._captured,
+        )
+        object.__setattr__(self, "at_run_time", at_run_time)
+
     @classmethod
-    def open(cls, path: str | os.PathLike[str], release: str | None = None) -> Hypervisor:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        release: str | None = None,
+        *,
+        memory: str | os.PathLike[str] | None = None,
+    ) -> Hypervisor:
         """Read a hypervisor file of any form, gzipped or not; `-` is standard input.
 
-        `release` (`X.Y.Z`) replaces the rules that the image's own release has, not its addresses.
+        Args:
+            path: `xen-syms`, a boot image, `xen.efi`, or a symbol list.
+            release: `X.Y.Z`; replaces the rules that the image's own release has, not its addresses.
+            memory: captured memory of this hypervisor while it ran, as `with_memory` takes it.
 
         Raises:
-            HypervisorFileError: the file cannot be read, is damaged, or is no hypervisor.
-            UnknownReleaseError: `release` is none.
-
+            HypervisorFileError: a file cannot be read, is damaged, or is not what it should be.
+            UnknownReleaseError: `release` is unknown.
         """
-        return cls._open(path, os.fspath(path), release, built_in=False)
+        found = cls._open(path, os.fspath(path), release, built_in=False)
+        return found if memory is None else found.with_memory(memory)
 
     @classmethod
     def model(cls, release: str | None = None) -> Hypervisor:
@@ -136,25 +167,87 @@ class Hypervisor:
     @property
     def protections(self) -> tuple[Protection, ...]:
         """What the image's pages may be used for once it runs; what it needed to start is unmapped by then."""
-        return _protections_of(self)
+        return self.at_run_time.protections
 
-    def _divided(self) -> tuple[Protection, ...]:
-        read_only_end = self._page_at(b"__2M_rodata_end", self.text_end)
-        text_end = min(self._page_at(b"__2M_text_end", self.text_end), read_only_end)
-        init_start = self._page_at(b"__init_begin", read_only_end)
-        init_end = self._page_at(b"__init_end", init_start)
-        edges = (self.image_start, text_end, read_only_end, max(init_start, read_only_end), init_end, self.image_end)
-        permissions: tuple[Permissions | None, ...] = ("r-x", "r--", "rw-", None, "rw-")
-        return tuple(
-            Protection(start, end, use)
-            for (start, end), use in zip(pairwise(edges), permissions, strict=True)
-            if use is not None and start < end
+    def described(self, address: int) -> str:
+        """Return an address of the image as people call it: its symbol, its section, and what boot does to that."""
+        found = self.symbols.symbol_at(address)
+        name = f"{address:#018x}" if found is None else text_of(found[0]) + (f"+{found[1]:#x}" if found[1] else "")
+        section = self.at_run_time.section_at(address)
+        if section is None:
+            return name
+        return f"{name} in {section.name}" + ("" if section.state == "constant" else f", {section.state}")
+
+    def with_memory(self, path: str | os.PathLike[str]) -> Hypervisor:
+        """Return a copy whose memory at run time is known as far as it was captured.
+
+        `path` is an ELF core file of the running hypervisor whose segments have virtual addresses; `-` is standard
+        input.
+
+        Raises:
+            HypervisorFileError: it cannot be read, is damaged, or is of another build.
+        """
+        from xsplice_loader.hypervisor.captured import read_captured_memory  # noqa: PLC0415  (seldom wanted)
+
+        if self.built_in or self.assumed:
+            raise HypervisorFileError(
+                f"captured memory {os.fspath(path)}: the hypervisor that it was captured from is not given"
+            )
+        captured = read_captured_memory(path, self._xen_virt_start)
+        build_id = self._check_build(captured)
+        return replace(self, memory=captured.file, _captured=captured, build_id=build_id)
+
+    def _check_build(self, captured: CapturedMemory) -> bytes | None:
+        """Return the build-id that captured memory has, or this hypervisor's own.
+
+        Raises:
+            HypervisorFileError: it is another one, or constant bytes are other ones.
+        """
+        of_memory = self._build_id_in(captured)
+        found = of_memory or captured.build_id
+        problem = None
+        if of_memory is not None and captured.build_id is not None and of_memory != captured.build_id:
+            problem = f"its note has build-id {captured.build_id.hex()}, but its memory {of_memory.hex()}"
+        elif found is not None and self.build_id is not None and found != self.build_id:
+            problem = f"is of the build {found.hex()}, but the hypervisor {self.file} is {self.build_id.hex()}"
+        else:
+            compared, place = self._compared(captured)
+            if place is not None:
+                problem = (
+                    f"differs from {self.file} at {self.described(place)}, which does not change at run time; it is of "
+                    "another build, or was captured while live patches were applied"
+                )
+            elif found is None and compared < PAGE_SIZE:
+                problem = (
+                    f"has no build-id, and too little of Xen's text and read-only data to tell whether it is of "
+                    f"{self.file}"
+                )
+        if problem is not None:
+            raise HypervisorFileError(f"captured memory {captured.file}: {problem}")
+        return found or self.build_id
+
+    def _build_id_in(self, captured: CapturedMemory) -> bytes | None:
+        """Return the build-id in the captured image itself; None where that part was not captured."""
+        start, end = (
+            self.symbols.address_of(name) for name in (b"__note_gnu_build_id_start", b"__note_gnu_build_id_end")
         )
+        if start is None or end is None or not start < end <= start + MAX_NOTE:
+            return None
+        note = captured.read(start, end - start)
+        return None if note is None else build_id_in(memoryview(note))
 
-    def _page_at(self, name: bytes, otherwise: int) -> int:
-        """Return the page boundary at or behind a symbol; the symbols that divide an image stand on boundaries."""
-        address = self.symbols.address_of(name)
-        return _rounded_up(address if address is not None else otherwise, PAGE_SIZE)
+    def _compared(self, captured: CapturedMemory) -> tuple[int, int | None]:
+        """Return how many constant bytes were captured, and the address of the first that is another in the file."""
+        compared = 0
+        for start, end in self.at_run_time.constant_ranges:
+            for place, contents in captured.available(start, end - start):
+                own = self.at_run_time.read(place, len(contents))
+                if own is None:
+                    continue
+                compared += len(own)
+                if own != contents and (offset := _difference(own, contents)) is not None:
+                    return compared, place + offset
+        return compared, None
 
     def _with_arena(self, start: int, end: int) -> Hypervisor:
         areas = address_map(
@@ -175,12 +268,6 @@ class Hypervisor:
             raise HypervisorFileError(f"{name}: {error}") from None
         except OSError as error:
             raise HypervisorFileError(f"{name}: cannot be read: {error.strerror or error}") from None
-
-
-@lru_cache(maxsize=1)
-def _protections_of(hypervisor: Hypervisor) -> tuple[Protection, ...]:
-    """Ask once for all the hosts that run one hypervisor."""
-    return hypervisor._divided()
 
 
 def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: bool) -> Hypervisor:
@@ -253,6 +340,21 @@ def _ends_of_image(symbols: SymbolTable, own: Release, lacks: list[str]) -> tupl
         mapped_end = _rounded_up(end, PAGE_SIZE)
         lacks.append(f"The symbol __2M_rwdata_end is missing: {mapped_end:#x} is taken, the page after _end.")
     return mapped_end, mapped_end
+
+
+def _difference(linked: bytes, running: bytes) -> int | None:
+    """Return the offset of the first byte that differs, but for ENDBR64 in the form of functions never called so.
+
+    Where the processor tracks indirect branches, boot takes the ENDBR64 of functions that only direct calls reach
+    (xen/arch/x86/alternative.c: _apply_alternatives).
+    """
+    same = bytearray(running)
+    offset = running.find(ENDBR64_POISON)
+    while offset >= 0:
+        if linked.startswith(ENDBR64, offset):
+            same[offset : offset + len(ENDBR64)] = ENDBR64
+        offset = running.find(ENDBR64_POISON, offset + 1)
+    return next((at for at, (one, other) in enumerate(zip(linked, same, strict=True)) if one != other), None)
 
 
 def _first_of(symbols: SymbolTable, *names: bytes) -> int | None:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.alternatives_table import MAX_FINDINGS
 from xsplice_loader.livepatch.direct_calls import (
+    CAPTURE_HINT,
     INDIRECT_CALL,
     INDIRECT_SIZE,
+    UnknownTargetError,
     direct_target,
     displacement_bytes,
+    leave_unknown,
     pointer_of,
     wraps,
 )
@@ -61,6 +64,15 @@ def apply_alternative_calls(section: Section, sections: LoadedSections, xen: Run
             )
         return
     before = len(findings)
+    _check_sites(section, sections, findings)
+    if not findings.errors_since(before):
+        _make_all_direct(section, sections, xen, findings)
+
+
+def _check_sites(section: Section, sections: LoadedSections, findings: Findings) -> None:
+    """Test that every call is in the payload's text."""
+    text = sections.placement.regions[0]
+    before = len(findings)
     for index, site in _sites(section, sections):
         if not text.address <= site <= site + INDIRECT_SIZE <= text.address + text.size:
             _add(
@@ -72,13 +84,23 @@ def apply_alternative_calls(section: Section, sections: LoadedSections, xen: Run
             )
         if len(findings) - before > MAX_FINDINGS:
             return
-    if findings.errors_since(before):
-        return
+
+
+def _make_all_direct(section: Section, sections: LoadedSections, xen: RunningXen, findings: Findings) -> None:
+    before = len(findings)
     for index, site in _sites(section, sections):
+        # What a refused relocation left at a site means nothing.
+        if sections.has_refused_field(site, INDIRECT_SIZE):
+            continue
+        where = _in_function(site, sections)
         try:
             _make_direct(index, site, sections, xen, findings)
         except MemoryFault as fault:
-            _add(rules.WILD_ALTERNATIVE, index, f"leads to {fault}", findings)
+            _add(rules.WILD_ALTERNATIVE, index, f"a call{where} that leads to {fault}", findings)
+        except UnknownTargetError as unknown:
+            limit = Limit("alternative call", SECTION, index, "")
+            what = leave_unknown(limit, site, INDIRECT_SIZE, site + INDIRECT_SIZE, unknown, sections, xen)
+            _add(rules.CONTENTS_UNKNOWN, index, f"a call{where} that {what}", findings, hint=CAPTURE_HINT)
         except UnknownContentsError as unknown:
             _add(rules.CONTENTS_UNKNOWN, index, f"a call that is not made direct: {unknown}", findings)
         if len(findings) - before > MAX_FINDINGS:
@@ -114,7 +136,17 @@ def _make_direct(index: int, site: int, sections: LoadedSections, xen: RunningXe
     sections.write_at(site, DIRECT_CALL + displacement_bytes(displacement))
 
 
-def _add(rule: Rule, index: int, what: str, findings: Findings) -> None:
+def _in_function(site: int, sections: LoadedSections) -> str:
+    function = sections.function_at(site)
+    return "" if function is None else f" in {function}"
+
+
+def _add(rule: Rule, index: int, what: str, findings: Findings, hint: str | None = None) -> None:
     findings.add(
-        rule, f"alternative call {index} names {what}", section=SECTION, index=index, offset=index * ENTRY_SIZE
+        rule,
+        f"alternative call {index} names {what}",
+        section=SECTION,
+        index=index,
+        offset=index * ENTRY_SIZE,
+        hint=hint,
     )

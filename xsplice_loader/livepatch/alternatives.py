@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.alternatives_table import Alternative, AlternativesTable, as_printed
 from xsplice_loader.livepatch.direct_calls import (
+    CAPTURE_HINT,
     INDIRECT_CALL,
     INDIRECT_JUMP,
     INDIRECT_SIZE,
+    UnknownTargetError,
     direct_target,
     displacement_bytes,
+    leave_unknown,
     pointer_of,
     wraps,
 )
@@ -74,14 +77,33 @@ class _Alternatives:
         for entry in self.table.entries():
             if self._check_limits(entry):
                 base = self._base_of(entry, base)
+                # What a refused relocation left at a site or in a replacement means nothing.
+                if self.table.sections.has_refused_field(
+                    entry.site, entry.total
+                ) or self.table.sections.has_refused_field(entry.replacement, entry.repl_len):
+                    continue
                 try:
                     self._apply(entry, base)
                 except MemoryFault as fault:
-                    self.table.add(rules.WILD_ALTERNATIVE, entry, f"leads to {fault}")
+                    self.table.add(rules.WILD_ALTERNATIVE, entry, f"{self._in_function(entry)}leads to {fault}")
+                except UnknownTargetError as unknown:
+                    self._leave_unknown(entry, unknown)
                 except UnknownContentsError as unknown:
-                    self.table.add(rules.CONTENTS_UNKNOWN, entry, f"is not carried out: {unknown}")
+                    self.table.add(rules.CONTENTS_UNKNOWN, entry, f"is not applied: {unknown}")
             if self.table.has_too_many_findings:
                 return
+
+    def _in_function(self, entry: Alternative) -> str:
+        function = self.table.sections.function_at(entry.site)
+        return "" if function is None else f"in {function} "
+
+    def _leave_unknown(self, entry: Alternative, unknown: UnknownTargetError) -> None:
+        if self.table.has_padding:
+            self.table.mark(entry)
+        limit = Limit("alternative", self.table.section.text_name, entry.number, "")
+        end = entry.site + JUMP_SIZE
+        what = leave_unknown(limit, entry.site, entry.total, end, unknown, self.table.sections, self.xen)
+        self.table.add(rules.CONTENTS_UNKNOWN, entry, f"{self._in_function(entry)}{what}", hint=CAPTURE_HINT)
 
     def _base_of(self, entry: Alternative, base: Alternative | None) -> Alternative:
         """Return the first of the run of entries for one site, as it stands in memory now."""

@@ -176,7 +176,7 @@ class AlternativesTable:
             if self.has_too_many_findings:
                 return
 
-    def add(self, rule: Rule, entry: Alternative, what: str, **words: int | str) -> None:
+    def add(self, rule: Rule, entry: Alternative, what: str, hint: str | None = None, **words: int | str) -> None:
         """Record that an entry broke a rule; `what` is the sentence without its subject."""
         self.findings.add(
             rule,
@@ -185,6 +185,7 @@ class AlternativesTable:
             section=SECTION,
             index=entry.number,
             offset=entry.number * self._layout.size,
+            hint=hint,
         )
 
 

@@ -53,8 +53,8 @@ class Patch(NamedTuple):
 
     function: LiveFunction
     address: int
-    before: bytes | None
-    """What stood there; None: not known."""
+    before: bytes
+    """What was there, up to the first byte that is unknown."""
 
 
 class Patching:
@@ -114,14 +114,14 @@ class Patching:
         """Mark every function as patched or not, as a hook in place of these routines has to."""
         for function in self.functions:
             state = self._states.read(function.number)
-            self._states.write(function.number, state._replace(mark=mark), self._write)
+            self._set_state(function, state._replace(mark=mark))
 
     def inconsistent(self, mark: int) -> LiveFunction | None:
         """Return the first function that is not marked so, if any."""
         return next((found for found in self.functions if self._states.read(found.number).mark != mark), None)
 
     def _patch(self, function: LiveFunction) -> Iterator[Patch]:
-        offset = self._offset(function)
+        offset, is_sure = self._offset(function)
         size = _patched_size(function, offset)
         if size < 0:
             raise ShortNopError(
@@ -130,16 +130,21 @@ class Patching:
         address = function.old_addr + offset
         state = self._states.read(function.number)._replace(mark=APPLIED, patch_offset=offset)
         if size:
-            saved = self._memory.read(address, size)
-            if saved is None:
-                self._status.unknown_bytes |= {function.number}
+            found = self._memory.read_partly(address, size)
+            unknown = tuple(at for at, is_unknown in enumerate(found.unknown) if is_unknown)
+            self._status.unknown_saved = {**self._status.unknown_saved, function.number: unknown}
             # Only as much as is patched is saved; what follows in the buffer is from whatever was saved there before.
-            state = state._replace(saved=_saved(state, saved or bytes(size)))
-            self._states.write(function.number, state, self._write)
+            state = state._replace(saved=_saved(state, bytes(found.contents)))
+            self._set_state(function, state)
             self._write(address, self._new_bytes(function, offset))
-            yield Patch(function, address, saved)
+            if is_sure:
+                yield Patch(function, address, found.known_start)
+            else:
+                start = function.old_addr
+                self._memory.make_unknown(start, JUMP_SIZE + ENDBR64_SIZE, "whether the function starts with ENDBR64")
+                yield Patch(function, start, b"")
         else:
-            self._states.write(function.number, state, self._write)
+            self._set_state(function, state)
 
     def _restore(self, function: LiveFunction, state: FunctionState) -> Iterator[Patch]:
         address = function.old_addr + state.patch_offset
@@ -147,17 +152,23 @@ class Patching:
         if size < 0:
             raise ShortNopError(f"entry {function.number} would be restored behind its end")
         if size:
-            before = self._memory.read(address, size)
+            before = self._memory.read_available(address, size)
             self._write(address, state.saved[:size])
-            if function.number in self._status.unknown_bytes:
-                self._memory.forget(address, size)
+            if self._status.unknown_saved.get(function.number):
+                self._memory.make_unknown(address, size, "what was saved of the function is unknown")
             yield Patch(function, address, before)
-        self._states.write(function.number, state._replace(mark=0), self._write)
+        self._set_state(function, state._replace(mark=0))
 
-    def _offset(self, function: LiveFunction) -> int:
+    def _set_state(self, function: LiveFunction, state: FunctionState) -> None:
+        self._states.write(function.number, state, self._write)
+        self._states.lose(function.number, self._status.unknown_saved.get(function.number, ()))
+
+    def _offset(self, function: LiveFunction) -> tuple[int, bool]:
+        """Return where in a function its new bytes begin, and whether that is sure."""
         if not self._release.endbr64_forms:
-            return 0
-        return patch_offset(self._memory.read(function.old_addr, ENDBR64_SIZE) or b"", self._release)
+            return 0, True
+        start = self._memory.read_entry(function.old_addr, ENDBR64_SIZE)
+        return patch_offset(start or b"", self._release), start is not None
 
     def _new_bytes(self, function: LiveFunction, offset: int) -> bytes:
         return patch_bytes(function.old_addr, function.new_addr, function.new_size, offset, self._nops, self._release)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xsplice_loader.rules import actions as rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Set
+    from collections.abc import Iterable, Iterator
 
     from xsplice_loader.livepatch.live_functions import LiveFunction
     from xsplice_loader.memory.address_space import AddressSpace
@@ -22,26 +22,20 @@ class Disappointment(NamedTuple):
     message: str
     """A clause."""
     expected: bytes | None = None
-    actual: bytes | None = None
-    """Both None unless it is the bytes that differ; `actual` is None, too, where they are not known."""
+    actual: str | None = None
+    """In hex, `??` for an unknown byte; both None unless it is the bytes that differ."""
 
 
-def disappointments(
-    functions: Iterable[LiveFunction], memory: AddressSpace, unsure: Callable[[int, int], Set[int]]
-) -> Iterator[Disappointment]:
-    """Yield the expectations that are not met, or cannot be looked at, in the order of the table.
-
-    `unsure(address, size)` returns which of some bytes are other ones on a running machine than memory says.
+def disappointments(functions: Iterable[LiveFunction], memory: AddressSpace) -> Iterator[Disappointment]:
+    """Yield the expectations that are not met, or cannot be tested, in the order of the table.
 
     Raises:
         MemoryFault: a function of which something is expected lies where nothing is mapped.
     """
-    return (found for function in functions if (found := _disappointment(function, memory, unsure)) is not None)
+    return (found for function in functions if (found := _disappointment(function, memory)) is not None)
 
 
-def _disappointment(
-    function: LiveFunction, memory: AddressSpace, unsure: Callable[[int, int], Set[int]]
-) -> Disappointment | None:
+def _disappointment(function: LiveFunction, memory: AddressSpace) -> Disappointment | None:
     expectation = function.expectation
     if not expectation.is_enabled:
         return None
@@ -56,18 +50,29 @@ def _disappointment(
             f"expects {expectation.length} bytes in a function of {function.old_size}",
         )
     expected = expectation.data[: expectation.length]
-    actual = memory.read(function.old_addr, expectation.length) if expected else b""
-    if actual is None:
-        return Disappointment(function, rules.NOT_COMPARED, "expects bytes that are not known", expected)
-    if actual == expected:
+    if not expected:
         return None
-    differing = {function.old_addr + offset for offset in range(len(expected)) if actual[offset] != expected[offset]}
-    if differing <= unsure(function.old_addr, len(expected)):
-        return Disappointment(function, rules.NOT_COMPARED, "expects bytes that Xen alters when it boots", expected)
+    found = memory.read_partly(function.old_addr, len(expected))
+    actual = "".join(
+        "??" if is_unknown else f"{byte:02x}" for byte, is_unknown in zip(found.contents, found.unknown, strict=True)
+    )
+    if any(
+        byte != wanted and not is_unknown
+        for byte, wanted, is_unknown in zip(found.contents, expected, found.unknown, strict=True)
+    ):
+        return Disappointment(
+            function,
+            rules.UNEXPECTED_BYTES,
+            f"expects {expected.hex()} at {function.old_addr:#018x}, but {actual} is there",
+            expected,
+            actual,
+        )
+    if found.is_known:
+        return None
     return Disappointment(
         function,
-        rules.UNEXPECTED_BYTES,
-        f"expects {expected.hex()} at {function.old_addr:#018x}, where {actual.hex()} stands",
+        rules.NOT_COMPARED,
+        f"expects {expected.hex()} at {function.old_addr:#018x}, but {sum(found.unknown)} bytes there are unknown: "
+        f"{actual}",
         expected,
-        actual,
     )

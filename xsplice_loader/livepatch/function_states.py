@@ -6,7 +6,7 @@ brings along there is believed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -52,6 +52,9 @@ class FunctionStates(Protocol):
     def write(self, index: int, state: FunctionState, write: Write) -> None:
         """Set a function's state; where that is in the payload's memory, `write` is used."""
 
+    def lose(self, index: int, saved: Sequence[int]) -> None:
+        """Note which of a function's saved bytes, by their offsets, are unknown."""
+
 
 @dataclass(slots=True)
 class PayloadStatus:
@@ -66,8 +69,8 @@ class PayloadStatus:
     """A hook was to patch, which nobody ran; what it did to functions is not known."""
     functions: list[FunctionState] = field(default_factory=list)
     """The states of its functions, where they are in memory of Xen's own."""
-    unknown_bytes: frozenset[int] = frozenset()
-    """The functions that were patched where no file tells what had been there."""
+    unknown_saved: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """By the number of a patched function, which of its saved bytes are unknown, by their offsets."""
 
     originals: Mapping[int, int] = field(default_factory=dict)
     """What stood at each address before it was applied, as far as that is known."""
@@ -102,6 +105,9 @@ class StatesInXen:
         del write
         self._status.functions[index] = state
 
+    def lose(self, index: int, saved: Sequence[int]) -> None:
+        """Do nothing: no code but Xen's own reads these."""
+
 
 class StatesInPayload:
     """States in the table's own entries."""
@@ -113,11 +119,12 @@ class StatesInPayload:
 
     def read(self, index: int) -> FunctionState:
         """Return a function's state."""
-        entry = self._memory.read(self._address(index), self._release.function_entry_size) or b""
+        # Of saved bytes that are unknown the payload's status tells.
+        entry = self._memory.read_partly(self._address(index), self._release.function_entry_size).contents
         return FunctionState(
             entry[APPLIED_OFFSET] if self._release.marks_applied else 0,
             entry[PATCH_OFFSET_OFFSET] if self._release.saves_patch_offset else 0,
-            entry[SAVED_OFFSET : SAVED_OFFSET + INSN_BUFFER_SIZE],
+            bytes(entry[SAVED_OFFSET : SAVED_OFFSET + INSN_BUFFER_SIZE]),
         )
 
     def write(self, index: int, state: FunctionState, write: Write) -> None:
@@ -128,6 +135,12 @@ class StatesInPayload:
             write(address + APPLIED_OFFSET, bytes([state.mark]))
         if self._release.saves_patch_offset:
             write(address + PATCH_OFFSET_OFFSET, bytes([state.patch_offset]))
+
+    def lose(self, index: int, saved: Sequence[int]) -> None:
+        """Note which of a function's saved bytes, by their offsets, are unknown."""
+        for offset in saved:
+            place = self._address(index) + SAVED_OFFSET + offset
+            self._memory.make_unknown(place, 1, "what was saved of the function is unknown")
 
     def _address(self, index: int) -> int:
         return self._table.address + index * self._release.function_entry_size

@@ -200,14 +200,21 @@ class FunctionTable:
         needed = JUMP_SIZE
         if self.release.endbr64_forms:
             try:
-                old = self.memory.read(entry.old_addr, ENDBR64_SIZE) or b""
+                old = self.memory.read_entry(entry.old_addr, ENDBR64_SIZE)
             except MemoryFault:
                 self._add(
                     rules.WILD_OLD_ADDRESS, entry, f"has its old address in unmapped memory, at {entry.old_addr:#018x}"
                 )
                 return False
-            offset = self._offsets[entry.old_addr] = patch_offset(old, self.release)
+            offset = self._offsets[entry.old_addr] = patch_offset(old or b"", self.release)
             needed += offset
+            if old is None and needed <= entry.old_size < needed + ENDBR64_SIZE:
+                self._add(
+                    observations.START_UNKNOWN,
+                    entry,
+                    f"patches a function of {entry.old_size} bytes, whose first bytes are unknown; if it starts with "
+                    f"ENDBR64, the jump needs {needed + ENDBR64_SIZE} and Xen refuses the payload",
+                )
         if entry.old_size < needed:
             behind = " behind its ENDBR64" if needed > JUMP_SIZE else ""
             self._add(
@@ -254,9 +261,14 @@ class FunctionTable:
 
     def _offset_at(self, old_addr: int) -> int:
         if old_addr not in self._offsets:
-            start = self.memory.read_available(old_addr, ENDBR64_SIZE)
-            self._offsets[old_addr] = patch_offset(start, self.release)
+            self._offsets[old_addr] = patch_offset(self._entry_at(old_addr) or b"", self.release)
         return self._offsets[old_addr]
+
+    def _entry_at(self, old_addr: int) -> bytes | None:
+        try:
+            return self.memory.read_entry(old_addr, ENDBR64_SIZE)
+        except MemoryFault:
+            return None
 
     def _add(self, rule: Rule, entry: FunctionEntry, message: str, **details: Any) -> None:
         self.findings.add(
@@ -291,14 +303,29 @@ def patched_functions(
     functions = []
     for entry in entries:
         _, _, new_addr, old_addr, new_size, old_size, _ = entry
+        before = patched = None
+        offset = 0
         try:
-            before = memory.read(old_addr, SHOWN)
+            start = memory.read_entry(old_addr, ENDBR64_SIZE) if release.endbr64_forms else b""
+            before = memory.read_partly(old_addr, SHOWN)
         except MemoryFault:
-            before = None
-        offset = patch_offset(before or b"", release)
-        patched = None
-        if before is not None:
+            start = None
+        if start is not None and before is not None:
+            offset = patch_offset(start, release)
             new = patch_bytes(old_addr, new_addr, min(new_size, SHOWN + offset), offset, table, release)
-            patched = (before[:offset] + new + before[offset + len(new) :])[:SHOWN]
-        functions.append(PatchedFunction(entry.shown, old_addr, new_addr, old_size, new_size, offset, before, patched))
+            after = before.copy()
+            after.put(offset, new[: SHOWN - offset])
+            patched = after.known_start or None
+        functions.append(
+            PatchedFunction(
+                entry.shown,
+                old_addr,
+                new_addr,
+                old_size,
+                new_size,
+                offset,
+                None if before is None else before.known_start or None,
+                patched,
+            )
+        )
     return tuple(functions)

@@ -54,7 +54,8 @@ class LiveTable(NamedTuple):
         size = release.function_entry_size
         found = []
         for index in range(self.entries):
-            entry = memory.read(self.address + index * size, size) or bytes(size)
+            # What is saved in an entry may be unknown, the rest is not.
+            entry = memory.read_partly(self.address + index * size, size).contents
             name, new_addr, old_addr, new_size, old_size, _version = ENTRY.unpack_from(entry)
             expectation = NO_EXPECTATION
             if release.has_expectations:

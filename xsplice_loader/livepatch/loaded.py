@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xsplice_loader.memory.address_space import ADDRESS_MASK
-from xsplice_loader.payload import text_of
+from xsplice_loader.memory.address_space import ADDRESS_MASK, UnknownRange
+from xsplice_loader.payload import elf, text_of
 from xsplice_loader.rules import content as rules
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.moved_branches import MovedBranch
     from xsplice_loader.livepatch.processor import Processor
+    from xsplice_loader.memory import address_space
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
@@ -33,6 +34,8 @@ class LoadedSections(NamedTuple):
     """Per section the offsets of fields whose relocation was refused, so that what they hold means nothing."""
     branches: list[MovedBranch]
     """The branches that were written into the payload's code so far."""
+    mapping: address_space.Mapping
+    """The pages that hold it; `image` is their contents."""
 
     def contents(self, section: Section, extra: int = 0) -> bytes | None:
         """Return a section's bytes as loaded, and up to `extra` bytes behind them; None where it was not loaded."""
@@ -53,18 +56,53 @@ class LoadedSections(NamedTuple):
         if not 0 <= start <= len(self.image) - len(contents):
             return False
         self.image[start : start + len(contents)] = memoryview(contents)
+        self.mapping.mark_known(address, len(contents))
         return True
+
+    def mark_unknown(self, address: int, size: int, why: str) -> None:
+        """Note that what Xen writes at an address is unknown, as far as that is in the payload's pages."""
+        low, high = max(address, self.mapping.start), min(address + size, self.mapping.end)
+        if low < high:
+            self.mapping.mark_unknown(UnknownRange(low, high - low, why))
+
+    def has_refused_field(self, address: int, size: int) -> bool:
+        """Tell whether a field whose relocation was refused lies in some bytes: then they mean nothing."""
+        for index, offsets in self.refused.items():
+            start = self.placement.addresses.get(index)
+            if start is not None and any(address - 8 < start + offset < address + size for offset in offsets):
+                return True
+        return False
+
+    def function_at(self, address: int) -> str | None:
+        """Return the name of the payload's function or label that an address lies in; None where none is near."""
+        for section, start in self.placement.addresses.items():
+            if start <= address < start + self.payload.section(section).size:
+                return symbol_in(self.payload, section, address - start)
+        return None
 
     def meaningless(self, section: Section, entry_size: int) -> frozenset[int]:
         """Return which entries of a table have a field whose relocation was refused."""
         return frozenset(offset // entry_size for offset in self.refused.get(section.index, ()))
 
 
+def symbol_in(payload: ObjectFile, section: int, offset: int) -> str | None:
+    """Return the name of the last symbol that begins at or before an offset of a section; None if there is none."""
+    table = payload.symbols.table
+    near = np.flatnonzero((table["section"] == section) & (table["value"] <= offset) & (table["name"] != 0))
+    if not len(near):
+        return None
+    # Of several the one that begins last, a function before a label.
+    kinds = table["info"][near] & 0xF
+    order = np.lexsort((kinds == elf.STT_FUNC, table["value"][near]))
+    return payload.symbol_name(int(near[order[-1]]))
+
+
 class UnknownContentsError(Exception):
-    """Memory that is mapped, but whose contents no file at hand tells."""
+    """Memory that is mapped, but whose contents are unknown."""
 
     def __init__(self, address: int, size: int) -> None:
-        super().__init__(f"the {size} bytes at {address:#018x} are not known")
+        super().__init__(f"the {size} bytes at {address:#018x} are unknown")
+        self.address = address
 
 
 class RunningXen(NamedTuple):
@@ -76,6 +114,10 @@ class RunningXen(NamedTuple):
     symbolic: Callable[[int], str]
     """An address as Xen prints it where it wants a symbol."""
     processor: Processor
+    described: Callable[[int], str]
+    """An address of Xen's image by its symbol and section."""
+    image: tuple[int, int]
+    """The range of Xen's image."""
 
     def read(self, address: int, size: int) -> bytes:
         """Return `size` bytes at `address`, modulo 2^64.

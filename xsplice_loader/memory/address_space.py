@@ -60,7 +60,67 @@ class BootImage(Protocol):
         """What its pages may be used for, in ascending order; gaps are not mapped once it runs."""
 
     def read(self, address: int, size: int) -> bytes | None:
-        """Return bytes, or None where they are not known."""
+        """Return bytes as they are at run time, or None unless all of them are known."""
+
+    def read_partly(self, address: int, size: int) -> PartlyKnown:
+        """Return those of some bytes that are known."""
+
+    def as_linked(self, address: int, size: int) -> bytes | None:
+        """Return bytes as the hypervisor's file has them, or None unless it holds all of them."""
+
+
+class PartlyKnown:
+    """Bytes of which some may not be known."""
+
+    __slots__ = ("contents", "unknown")
+
+    def __init__(self, size: int) -> None:
+        """Begin with `size` bytes of which nothing is known."""
+        self.contents = bytearray(size)
+        """The bytes; 0 where they are unknown."""
+        self.unknown = bytearray(b"\1" * size)
+        """1 for each byte that is unknown, else 0."""
+
+    def put(self, offset: int, contents: bytes) -> None:
+        """Supply bytes."""
+        self.contents[offset : offset + len(contents)] = contents
+        self.unknown[offset : offset + len(contents)] = bytes(len(contents))
+
+    def forget(self, offset: int, size: int) -> None:
+        """Make bytes unknown."""
+        self.contents[offset : offset + size] = bytes(size)
+        self.unknown[offset : offset + size] = b"\1" * size
+
+    def copy(self) -> PartlyKnown:
+        """Return another one that says the same."""
+        other = PartlyKnown(0)
+        other.contents, other.unknown = bytearray(self.contents), bytearray(self.unknown)
+        return other
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all of them are known."""
+        return 1 not in self.unknown
+
+    @property
+    def known_start(self) -> bytes:
+        """The bytes before the first unknown one."""
+        first = self.unknown.find(1)
+        return bytes(self.contents if first < 0 else self.contents[:first])
+
+
+class UnknownRange(NamedTuple):
+    """Bytes of a payload that depend on memory which Xen fills in while it boots."""
+
+    address: int
+    size: int
+    why: str
+    """A clause: which memory, and what would be written."""
+
+    @property
+    def end(self) -> int:
+        """The address after the last one."""
+        return self.address + self.size
 
 
 class Protection(NamedTuple):
@@ -74,7 +134,7 @@ class Protection(NamedTuple):
 class Mapping:
     """A run of pages, the machine frames behind them, and their contents."""
 
-    __slots__ = ("contents", "end", "mfns", "protections", "start")
+    __slots__ = ("contents", "end", "mfns", "protections", "start", "unknown")
 
     def __init__(self, start: int, mfns: Sequence[int]) -> None:
         self.start = start
@@ -84,6 +144,31 @@ class Mapping:
         self.contents = np.zeros(len(mfns) * PAGE_SIZE, np.uint8)
         """The bytes, as uint8. Fresh pages are taken to be zero (`spec/02 §3`)."""
         self.protections = [Protection(start, self.end, PAGE_HYPERVISOR)]
+        self.unknown: tuple[UnknownRange, ...] = ()
+        """Which bytes are unknown, ascending and apart; `contents` has them as they were before."""
+
+    def mark_unknown(self, unknown: UnknownRange) -> None:
+        """Note that bytes of the mapping are unknown from now on."""
+        self.mark_known(unknown.address, unknown.size)
+        self.unknown = tuple(sorted((*self.unknown, unknown)))
+
+    def mark_known(self, address: int, size: int) -> None:
+        """Note that bytes were written."""
+        if not self.unknown:
+            return
+        end = address + size
+        kept = []
+        for old in self.unknown:
+            if old.address < address:
+                kept.append(old._replace(size=min(old.end, address) - old.address))
+            if old.end > end:
+                start = max(old.address, end)
+                kept.append(UnknownRange(start, old.end - start, old.why))
+        self.unknown = tuple(kept)
+
+    def has_unknown(self, address: int, size: int) -> bool:
+        """Tell whether one of some bytes is unknown."""
+        return any(old.address < address + size and address < old.end for old in self.unknown)
 
 
 class _Overwritten(NamedTuple):
@@ -91,7 +176,10 @@ class _Overwritten(NamedTuple):
 
     address: int
     size: int
-    before: bytes | None
+    mapping: Mapping | None
+    before: bytes
+    """Of a mapping, with what was unknown of it."""
+    unknown: tuple[UnknownRange, ...]
     written: dict[int, int]
 
 
@@ -194,12 +282,51 @@ class AddressSpace:
         known = [part for part in parts if part is not None]
         return b"".join(known) if len(known) == len(parts) else None
 
+    def read_partly(self, address: int, size: int) -> PartlyKnown:
+        """Return those of `size` bytes at `address` that are known.
+
+        Raises:
+            MemoryFault: some byte is not mapped.
+        """
+        found = PartlyKnown(size)
+        for mapping, start, length in self._parts_of(address, size, "a read") if size else ():
+            if mapping is None:
+                of_image = self._image.read_partly(start, length)
+                found.contents[start - address : start - address + length] = of_image.contents
+                found.unknown[start - address : start - address + length] = of_image.unknown
+                for place, byte in self.written_at(start, length).items():
+                    found.put(place - address, bytes((byte,)))
+            else:
+                offset = start - mapping.start
+                found.put(start - address, mapping.contents[offset : offset + length].tobytes())
+                for unknown in mapping.unknown:
+                    low, high = max(unknown.address, start), min(unknown.end, start + length)
+                    if low < high:
+                        found.forget(low - address, high - low)
+        return found
+
+    def read_entry(self, address: int, size: int) -> bytes | None:
+        """Return the first bytes of a function as far as it matters whether they are an ENDBR64; None if unknown.
+
+        What boot patches in Xen's text makes no ENDBR64, and turns one into its poison form at most, which releases
+        that know it take for one. So where boot may have changed bytes of the image, the file's will do.
+
+        Raises:
+            MemoryFault: some byte is not mapped.
+        """
+        contents = self.read(address, size)
+        if contents is None and self._is_in_image(address, size) and not self.written_at(address, size):
+            return self._image.as_linked(address, size)
+        return contents
+
     def is_in_one_piece(self, address: int, size: int) -> bool:
         """Tell whether all of the bytes are mapped, and by one mapping or the image alone."""
         return self._mapping_of(address, size) is not None or self._is_in_image(address, size)
 
     def _read_part(self, mapping: Mapping | None, address: int, size: int) -> bytes | None:
         if mapping is not None:
+            if mapping.unknown and mapping.has_unknown(address, size):
+                return None
             offset = address - mapping.start
             return mapping.contents[offset : offset + size].tobytes()
         contents = self._image.read(address, size)
@@ -222,14 +349,21 @@ class AddressSpace:
         """
         for mapping, start, size in self._parts_of(address, len(contents), "a write"):
             part = contents[start - address : start - address + size]
-            before = None if mapping is None else self._read_part(mapping, start, size)
             if self._journal is not None:
-                self._journal.append(_Overwritten(start, size, before, self.written_at(start, size)))
+                self._journal.append(self._before(mapping, start, size))
             if mapping is None:
                 self._write_image(start, part)
             else:
                 offset = start - mapping.start
                 mapping.contents[offset : offset + size] = np.frombuffer(part, np.uint8)
+                mapping.mark_known(start, size)
+
+    def _before(self, mapping: Mapping | None, start: int, size: int) -> _Overwritten:
+        if mapping is None:
+            return _Overwritten(start, size, None, b"", (), self.written_at(start, size))
+        offset = start - mapping.start
+        before = mapping.contents[offset : offset + size].tobytes()
+        return _Overwritten(start, size, mapping, before, mapping.unknown, {})
 
     def _write_image(self, address: int, contents: bytes) -> None:
         """Keep what differs from the image as it started."""
@@ -240,8 +374,21 @@ class AddressSpace:
             else:
                 self._written[address + offset] = byte
 
-    def forget(self, address: int, size: int) -> None:
-        """Take back what was written to bytes of the image."""
+    def make_unknown(self, address: int, size: int, why: str) -> None:
+        """Note that bytes hold something that is not known; bytes of the image are what they were at the start.
+
+        Raises:
+            MemoryFault: some byte is not mapped.
+        """
+        for mapping, start, length in self._parts_of(address, size, "a write"):
+            if self._journal is not None:
+                self._journal.append(self._before(mapping, start, length))
+            if mapping is None:
+                self._drop_written(start, length)
+            else:
+                mapping.mark_unknown(UnknownRange(start, length, why))
+
+    def _drop_written(self, address: int, size: int) -> None:
         for place in self.written_at(address, size):
             del self._written[place]
 
@@ -257,11 +404,13 @@ class AddressSpace:
 
     def _take_back(self) -> None:
         journal, self._journal = self._journal or [], None
-        for address, size, before, written in reversed(journal):
-            if before is not None:
-                self.overwrite(address, before)
+        for address, size, mapping, before, unknown, written in reversed(journal):
+            if mapping is not None:
+                offset = address - mapping.start
+                mapping.contents[offset : offset + size] = np.frombuffer(before, np.uint8)
+                mapping.unknown = unknown
             else:
-                self.forget(address, size)
+                self._drop_written(address, size)
                 self._written.update(written)
 
     def require_writable(self, address: int, size: int) -> None:
@@ -331,7 +480,10 @@ class AddressSpace:
     def _with_written(self, address: int, size: int, contents: bytes | None) -> bytes | None:
         written = self.written_at(address, size)
         if contents is None:
-            return bytes(written[place] for place in range(address, address + size)) if len(written) == size else None
+            if not written:
+                return None
+            found = self.read_partly(address, size)
+            return bytes(found.contents) if found.is_known else None
         changed = bytearray(contents)
         for place, byte in written.items():
             changed[place - address] = byte
@@ -375,19 +527,11 @@ class AddressSpace:
 
     def read_available(self, address: int, size: int) -> bytes:
         """Return up to `size` bytes at `address`, as many as are mapped and known."""
-        try:
-            contents = self.read(address, size)
-            if contents is not None or self.read(address, 1) is None:
-                return contents or b""
-        except MemoryFault:
-            pass
-        for length in range(size - 1, 0, -1):
+        while size > 0:
             try:
-                contents = self.read(address, length)
+                return self.read_partly(address, size).known_start
             except MemoryFault:
-                continue
-            if contents is not None:
-                return contents
+                size -= 1
         return b""
 
     def read_string(self, address: int, limit: int = 4096) -> bytes | None:
@@ -397,7 +541,7 @@ class AddressSpace:
             MemoryFault: the string runs into unmapped memory.
         """
         mapping = self._mapping_of(address, 1)
-        if mapping is not None:
+        if mapping is not None and not mapping.unknown:
             offset = address - mapping.start
             for size in (min(_SHORT_STRING, limit), limit):
                 whole, nul, _ = mapping.contents[offset : offset + size].tobytes().partition(b"\0")

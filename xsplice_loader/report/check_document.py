@@ -134,6 +134,7 @@ def _hypervisor(hypervisor: CheckedHypervisor) -> HypervisorEntry:
         hypervisor.symbols,
         hypervisor.built_in,
         hypervisor.assumed,
+        None,
     )
 
 

@@ -26,6 +26,7 @@ from xsplice_loader.report.schema import (
     SectionEntry,
     StepEntry,
     TightestEntry,
+    UnknownEntry,
     When,
     WindowEntry,
     WriteEntry,
@@ -72,6 +73,7 @@ def document(
             symbols=len(hypervisor.symbols),
             built_in=hypervisor.built_in,
             assumed=hypervisor.assumed,
+            memory=None if hypervisor.memory is None else path_text(hypervisor.memory),
         ),
         payloads=[
             _payload(result, items, result.window if with_windows else None)
@@ -153,6 +155,10 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, window: Win
         ),
         window=None if window is None else _window(window),
         image_sha256=result.image_sha256,
+        unknown=[
+            UnknownEntry(address(part.address), part.size, part.section, part.offset, part.why)
+            for part in result.unknown
+        ],
         findings=[finding_entry(finding) for finding in result.findings],
     )
 

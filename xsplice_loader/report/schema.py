@@ -36,6 +36,8 @@ class HypervisorEntry(msgspec.Struct, frozen=True):
     symbols: int
     built_in: bool
     assumed: bool
+    memory: str | None
+    """The file of captured memory, if any."""
 
 
 class Errno(msgspec.Struct, frozen=True):
@@ -82,6 +84,16 @@ class FunctionRow(msgspec.Struct, frozen=True):
     patch_offset: int
     before: str | None
     patched: str | None
+
+
+class UnknownEntry(msgspec.Struct, frozen=True):
+    """Bytes of the loaded payload that depend on memory which Xen fills in while it boots."""
+
+    address: str
+    size: int
+    section: str | None
+    offset: int | None
+    why: str
 
 
 class RelocationItem(msgspec.Struct, frozen=True):
@@ -178,6 +190,7 @@ class PayloadEntry(msgspec.Struct, frozen=True):
     relocations: Relocations
     window: WindowEntry | None
     image_sha256: str | None
+    unknown: list[UnknownEntry]
     findings: list[FindingEntry]
 
 

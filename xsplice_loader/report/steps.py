@@ -48,5 +48,5 @@ def _changes(
     """Show the functions whose bytes a command changed."""
     for function in after:
         if everything or function not in before:
-            shown = " ".join(f"{byte:02x}" for byte in function.contents[:SHOWN]) or "not known"
+            shown = " ".join(f"{byte:02x}" for byte in function.contents[:SHOWN]) or "unknown"
             yield f"  {function.address:#018x}  {paint(shown, 'quiet')}"

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from xsplice_loader.host import Host
     from xsplice_loader.relocation.window import Window
     from xsplice_loader.report.paint import Paint
-    from xsplice_loader.results import LoadResult, PatchedFunction, Relocation, Step
+    from xsplice_loader.results import LoadResult, PatchedFunction, Relocation, Step, UnknownBytes
+
+SHOWN_BYTES = 16
+"""Bytes of a function that are shown."""
+SHOWN_UNKNOWN = 4
+"""Runs of unknown bytes that are listed without -v."""
 
 
 def load_report(
@@ -73,6 +78,8 @@ def hypervisor_lines(host: Host) -> Iterator[str]:
         what += f" under the rules of {host.state.release.name}"
     build_id = hypervisor.build_id.hex() if hypervisor.build_id is not None else "none"
     yield f"hypervisor {file}: {what}, build-id {build_id}"
+    if hypervisor.memory is not None:
+        yield f"captured memory {for_terminal(path_text(hypervisor.memory))}"
     start, end = host.design.range_of(hypervisor)
     yield f"payloads go to {start:#018x}-{end:#018x}"
 
@@ -88,6 +95,7 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, verbosity: 
         if verbosity > 0:
             yield from _sections(result, paint)
         yield from _functions(result.funcs, paint)
+    yield from _unknown(result.unknown, paint, everything=verbosity > 0)
     if result.relocations.total:
         by_type = ", ".join(f"{count} {name}" for name, count in result.relocations.by_type.items())
         yield f"  relocations {result.relocations.total}: {by_type}"
@@ -141,19 +149,36 @@ def _functions(functions: Sequence[PatchedFunction], paint: Paint) -> Iterator[s
         what = f"jumps to {function.new_addr:#018x}" if function.new_addr else f"gets {function.new_size} bytes of NOPs"
         behind = ", behind its ENDBR64" if function.patch_offset else ""
         yield f"    {name} at {function.old_addr:#018x} ({function.old_size} bytes) {what}{behind}"
-        if function.before is not None and function.patched is not None:
-            yield from _changed_bytes(function.before, function.patched, paint)
+        if function.patched is not None:
+            yield from _changed_bytes(function.before or b"", function.patched, paint)
 
 
 def _changed_bytes(before: bytes, patched: bytes, paint: Paint) -> Iterator[str]:
     """Show the first 16 bytes, as they are and as they would be, the changed ones painted."""
-    old = [f"{byte:02x}" for byte in before[:16]]
+    old = _shown_bytes(before)
     new = [
-        paint(f"{after:02x}", "strong") if after != was else f"{after:02x}"
-        for was, after in zip(before[:16], patched[:16], strict=True)
+        paint(after, "strong") if after != was else after for was, after in zip(old, _shown_bytes(patched), strict=True)
     ]
     yield paint(f"      before  {' '.join(old)}", "quiet")
     yield f"      after   {' '.join(new)}"
+
+
+def _shown_bytes(code: bytes) -> list[str]:
+    """Return 16 bytes in hex; after the last one that is known, question marks."""
+    return [f"{byte:02x}" for byte in code[:SHOWN_BYTES]] + ["??"] * (SHOWN_BYTES - len(code))
+
+
+def _unknown(unknown: Sequence[UnknownBytes], paint: Paint, *, everything: bool) -> Iterator[str]:
+    """Say which bytes of the loaded memory are unknown."""
+    if not unknown:
+        return
+    total = sum(part.size for part in unknown)
+    yield paint(f"  {total} bytes unknown: they depend on memory that Xen fills in while it boots", "warning")
+    for part in unknown if everything else unknown[:SHOWN_UNKNOWN]:
+        where = "" if part.section is None else f" ({for_terminal(part.section)}+{part.offset:#x})"
+        yield f"    {part.address:#018x}{where}, {part.size} bytes: {for_terminal(part.why)}"
+    if not everything and len(unknown) > SHOWN_UNKNOWN:
+        yield f"    … and {len(unknown) - SHOWN_UNKNOWN} more places; -v shows them all"
 
 
 def _relocations(items: Iterable[Relocation], paint: Paint) -> Iterator[str]:

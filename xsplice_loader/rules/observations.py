@@ -74,6 +74,14 @@ DRAFT = Rule(
     "spec/02 §7, spec/05",
     severity="note",
 )
+START_UNKNOWN = _warning(
+    "XSP199",
+    "the first bytes of a patched function are known",
+    "A function that starts with ENDBR64 keeps it, so its jump is 4 bytes further on and needs 9 bytes in all. A "
+    "symbol list does not tell how a function starts.",
+    "spec/01 14.2",
+    switch="built_for_ibt",
+)
 
 ALL = (
     DRAFT,
@@ -86,4 +94,5 @@ ALL = (
     SHORT_NOP_ON_ENDBR64,
     NOTHING_LOADABLE,
     WILD_FUNCTION_NAME,
+    START_UNKNOWN,
 )

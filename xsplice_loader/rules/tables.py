@@ -136,8 +136,17 @@ BRANCH_WRAPS = _warning(
 CONTENTS_UNKNOWN = _warning(
     "XSP193",
     "the bytes of Xen that alternatives depend on are known",
-    "A list of symbols has no bytes, so what Xen would do is not known either.",
+    "Nearly all of Xen's alternative calls go through variables that Xen fills in while it boots. Xen reads the "
+    "pointer when it loads the payload and makes the call direct, or UD2 where the pointer is NULL; what the file "
+    "holds there says nothing. Captured memory of the running hypervisor (--memory) supplies it.",
     "contract 1.1",
+)
+TARGET_FREED = _warning(
+    "XSP194",
+    "a call that is made direct leads to code that is still there",
+    "Functions in init sections are unmapped and freed after boot; calling one then is a page fault, or runs whatever "
+    "was put there since.",
+    "xen/arch/x86/alternative.c: _apply_alternatives",
 )
 CALLS_WITHOUT_TEXT = _table(
     "XSP195",
@@ -179,6 +188,7 @@ ALL = (
     TARGET_WITHOUT_ENDBR64,
     BRANCH_WRAPS,
     CONTENTS_UNKNOWN,
+    TARGET_FREED,
     CALLS_WITHOUT_TEXT,
     CALL_OUTSIDE_TEXT,
     NO_INDIRECT_CALL,

@@ -106,6 +106,13 @@ def tell_prepare(scene: Scene) -> Iterator[Block]:
             + ", ".join(f"{section.text_name} ({count_text(section.size, 'byte')})" for section in tables)
             + "."
         )
+    unknown = scene.result.unknown
+    if unknown:
+        yield Paragraph(
+            f"{count_text(sum(part.size for part in unknown), 'byte')} of the code are unknown here, because what Xen "
+            "writes there depends on memory that it fills in while it boots:"
+        )
+        yield Items(tuple(f"{hexadecimal(part.address)}: {part.why}" for part in unknown[:MOST_ROWS]))
     yield Table(
         ("section", "the build-id that it names"),
         (
@@ -132,11 +139,13 @@ def change_of(function: PatchedFunction) -> Iterator[Block]:
     if function.before is None or function.patched is None:
         return
     at = function.patch_offset
+    # As far as both are known.
+    size = min(len(function.before), len(function.patched), SHOWN)
     texts = [
         found[0] if (found := disassemble(code[at:], function.old_addr + at)) is not None else "no instruction"
         for code in (function.before, function.patched)
     ]
-    yield Change(function.old_addr, function.before[:SHOWN], function.patched[:SHOWN], *texts)
+    yield Change(function.old_addr, function.before[:size], function.patched[:size], *texts)
 
 
 def tell_symbol_table(scene: Scene) -> Iterator[Block]:

@@ -64,6 +64,12 @@ EXAMPLES: dict[Rule, Recipe] = {
     observations.DRAFT: Recipe(
         shows="The address comes from the draft of April 2016.", source=payload(), vmap="callback"
     ),
+    observations.START_UNKNOWN: Recipe(
+        shows="The hypervisor is a symbol list, and the old function has 6 bytes: enough for a jump, but not after an "
+        "ENDBR64.",
+        source=payload(),
+        hypervisor="symbol list",
+    ),
     checking.NOT_EVERYWHERE: Recipe(
         shows="The range for payloads goes from 1 GiB to 3 GiB above Xen's text. The first page of it would do, the "
         "last would not, and all of it is asked for.",

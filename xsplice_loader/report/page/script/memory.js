@@ -51,20 +51,25 @@ function showJumps(payload, base) {
 
 function jumpFigure(jump, isElsewhere) {
   const far = jump.newAddr !== 0n && !fits32(jump.displacement);
-  const before = jump.before === null ? null : fromHex(jump.before);
-  const after = jump.patched === null ? null : jump.newAddr ? withJump(before, jump) : fromHex(jump.patched);
+  const before = padded(fromHex(jump.before ?? ""));
+  const after = jump.newAddr ? withJump(before, jump) : padded(fromHex(jump.patched ?? ""));
   const size = jump.newAddr ? jump.patch_offset + 5 : jump.new_size;
   return h("article", { class: "jump" },
     h("h3", {}, h("code", {}, jump.name), " ", h("span", { class: far ? "tag bad" : "tag" }, far ? "too far" : jump.newAddr ? "becomes a jump" : "becomes NOPs")),
     h("p", { class: "small" }, `${jump.old_size} bytes at `, h("code", {}, hex(jump.oldAddr)),
       jump.newAddr ? [" → ", h("code", {}, hex(jump.newAddr)), isElsewhere ? ", with the payload at the base chosen above" : ""] : `, ${jump.new_size} of them overwritten`),
-    before === null ? h("p", { class: "quiet-words" }, "The bytes of this function are not known.") : h("div", { class: "byte-lines" },
+    jump.patched === null ? h("p", { class: "quiet-words" }, "The first bytes of this function are unknown.") : h("div", { class: "byte-lines" },
       byteLine("before", before, 0, jump.patch_offset, size), byteLine("after", after, 0, jump.patch_offset, size)),
     jump.newAddr ? h("p", {}, h("code", {}, "e9"), ` and ${signedHex(jump.displacement)}: from the end of the jump at `, h("code", {}, hex(jump.oldAddr + BigInt(jump.patch_offset) + 5n)),
       ` it is ${sizeText(jump.displacement)} ${jump.displacement < 0n ? "down" : "up"}.`) : null,
     jump.patch_offset ? h("p", {}, "The first four bytes are ENDBR64. They stay, and the jump stands behind them.") : null,
     jump.code.length ? h("details", {}, h("summary", {}, "What it overwrites"), lines(jump.code.map(([offset, length, text]) =>
       `${offset < size && offset + length > jump.patch_offset ? "×" : " "} +${String(offset).padEnd(3)} ${text}`))) : null);
+}
+
+/** At least 32 bytes; null for those that are unknown. */
+function padded(bytes) {
+  return [...bytes, ...Array(Math.max(32 - bytes.length, 0)).fill(null)];
 }
 
 function withJump(before, jump) {

@@ -33,7 +33,7 @@ function bytesOf(value, size) {
 }
 
 const fromHex = (text) => (text.match(/../g) ?? []).map((pair) => parseInt(pair, 16));
-const byteText = (byte) => byte.toString(16).padStart(2, "0");
+const byteText = (byte) => (byte === null ? "??" : byte.toString(16).padStart(2, "0"));
 
 /** An address as somebody typed it, or null. */
 function readAddress(text) {

@@ -5,7 +5,7 @@ const REGION_WORDS = { text: "code, may be run", rw: "data, may be written", ro:
 
 function showSections(payload) {
   const figure = byId("loaded-figure");
-  const { regions, sections } = payload.entry;
+  const { regions, sections, unknown } = payload.entry;
   if (regions === null) {
     put(figure, h("p", { class: "quiet-words" }, "Xen refused this payload before it had a place, so nothing has an address."));
     return;
@@ -21,7 +21,10 @@ function showSections(payload) {
     })),
     table(sections.length > MOST_SECTIONS ? `The first ${MOST_SECTIONS} of ${sections.length} sections` : "Sections", ["Section", "Region", "Address", "Bytes"], byAddress(sections).slice(0, MOST_SECTIONS).map((section) =>
       h("tr", {}, h("th", { scope: "row" }, h("code", {}, section.name || "(no name)")), h("td", {}, section.region),
-        h("td", {}, h("code", {}, section.address)), h("td", { class: "number" }, section.size.toLocaleString("en"))))));
+        h("td", {}, h("code", {}, section.address)), h("td", { class: "number" }, section.size.toLocaleString("en"))))),
+    unknown.length ? table("Unknown bytes: what Xen writes there depends on memory that it fills in while it boots", ["Address", "Section", "Bytes", "Because it"], unknown.slice(0, MOST_SECTIONS).map((part) =>
+      h("tr", {}, h("th", { scope: "row" }, h("code", {}, part.address)), h("td", {}, h("code", {}, part.section ?? "")),
+        h("td", { class: "number" }, part.size.toLocaleString("en")), h("td", {}, part.why)))) : null);
 }
 
 function byAddress(sections) {
