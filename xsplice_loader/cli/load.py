@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 ACCEPTED, REFUSED = 0, 1
 MAX_SCRIPT = 1 << 20
 """Bytes of a script at most."""
+SHOWN_UNKNOWN = 4
+"""Runs of unknown bytes that a warning names."""
 LONGEST_NAME = 240
 """Bytes of a payload's name that a file can be called by."""
 
@@ -310,13 +312,28 @@ def _write_files(settings: Settings, results: list[LoadResult]) -> None:
     accepted = list({result.name: result for result in results if result.accepted}.values())
     if settings.image is not None:
         for result in accepted:
-            write_whole(_path_in(settings.image, result.name, "image"), result.image or b"")
+            path = _path_in(settings.image, result.name, "image")
+            write_whole(path, result.image or b"")
+            _warn_of_unknown(path, result)
     if settings.elf is not None:
         from xsplice_loader.report.elf_file import elf_file  # noqa: PLC0415 - only for --elf
 
         for result in accepted:
             if result.trace is not None:
-                write_whole(_path_in(settings.elf, result.name, "elf"), elf_file(result.trace))
+                path = _path_in(settings.elf, result.name, "elf")
+                write_whole(path, elf_file(result.trace))
+                _warn_of_unknown(path, result)
+
+
+def _warn_of_unknown(path: str, result: LoadResult) -> None:
+    """Say which bytes of a file that was written are not what a host would have."""
+    if result.unknown:
+        total = sum(part.size for part in result.unknown)
+        places = ", ".join(f"{part.address:#018x}" for part in result.unknown[:SHOWN_UNKNOWN])
+        more = ", …" if len(result.unknown) > SHOWN_UNKNOWN else ""
+        click.echo(
+            f"warning: {safe(path)}: {total} bytes are unknown and are as before that step: {places}{more}", err=True
+        )
 
 
 def _path_in(directory: str, name: str, extension: str) -> str:

@@ -86,15 +86,16 @@ class LoadedSections(NamedTuple):
 
 
 def symbol_in(payload: ObjectFile, section: int, offset: int) -> str | None:
-    """Return the name of the last symbol that begins at or before an offset of a section; None if there is none."""
+    """Return the name of the function at an offset of a section, else of the label before it; None without either."""
     table = payload.symbols.table
     near = np.flatnonzero((table["section"] == section) & (table["value"] <= offset) & (table["name"] != 0))
     if not len(near):
         return None
-    # Of several the one that begins last, a function before a label.
-    kinds = table["info"][near] & 0xF
-    order = np.lexsort((kinds == elf.STT_FUNC, table["value"][near]))
-    return payload.symbol_name(int(near[order[-1]]))
+    rows = table[near]
+    covers = (rows["info"] & 0xF == elf.STT_FUNC) & (offset - rows["value"] < np.maximum(rows["size"], 1))
+    # Of several the one that begins last.
+    best = np.lexsort((rows["value"], covers))[-1]
+    return payload.symbol_name(int(near[best]))
 
 
 class UnknownContentsError(Exception):
