@@ -171,6 +171,8 @@ class Hypervisor:
 
     def described(self, address: int) -> str:
         """Return an address of the image as people call it: its symbol, its section, and what boot does to that."""
+        if self.assumed:
+            return "memory of the hypervisor that was not found"
         found = self.symbols.symbol_at(address)
         name = f"{address:#018x}" if found is None else text_of(found[0]) + (f"+{found[1]:#x}" if found[1] else "")
         section = self.at_run_time.section_at(address)
@@ -191,7 +193,8 @@ class Hypervisor:
 
         if self.built_in or self.assumed:
             raise HypervisorFileError(
-                f"captured memory {os.fspath(path)}: the hypervisor that it was captured from is not given"
+                f"captured memory {os.fspath(path)}: the hypervisor that it was captured from is not given; "
+                "name its xen-syms or boot image with -x"
             )
         captured = read_captured_memory(path, self._xen_virt_start)
         build_id = self._check_build(captured)
