@@ -95,6 +95,7 @@ def test_document_agrees_with_the_record() -> None:
         "symbols": 6883,
         "built_in": False,
         "assumed": False,
+        "memory": None,
     }
     (payload,) = document["payloads"]
     placed = record.placed
