@@ -70,24 +70,33 @@ IN_4_8 = _since("NOP patches, distance test, load and unload hooks", "4.8.0")
 IN_4_9 = _since("image starts 2 MiB into Xen's range", "4.9.0")
 IN_4_10 = _since("sh_addralign checks", "4.10.0")
 IN_4_11 = _since("alternatives entries of 14 bytes, longer NOPs", "4.11.0")
-IN_4_12 = _since("indirect calls in alternatives become direct, ideal padding stays", "4.12.0")
-IN_4_13 = _since("errors printed in release builds, symbols named by path", "4.13.0")
+IN_4_12 = _since("ideal padding stays", "4.12.0")
+IN_4_13 = _since("errors printed in release builds, indirect calls in alternatives become direct", "4.13.0")
 IN_4_14 = _since("function table v2, xen_depends, eight hooks, Xen 1 GiB lower", "4.14.0")
 IN_4_16 = _since("a further feature word", "4.16.0")
 IN_4_17 = _since("the poison form of ENDBR64, payloads start at __2M_rwdata_end", "4.17.0")
-IN_4_18 = _since("further feature words", "4.18.0")
 IN_4_19 = _since("the tool takes whole verbs only, and --force", "4.19.0")
 IN_4_21 = _since("alternative calls in a table of their own, END entries among symbols", "4.21.0")
-IN_4_22 = _since("a further feature word", "4.22.0")
-# What the security fixes of a time added to each branch. 4.14.6, 4.17.7 and 4.20.3 were seen to have it and to have
-# 20, 21 and 21 feature words; which point release of the other branches was the first follows from its date.
-FIXES_OF_2023 = _since("feature words for MSR_ARCH_CAPS", "4.14.6", "4.15.5", "4.16.5", "4.17.2")
-FIXES_OF_2025 = _since("alternatives for absent features", "4.17.6", "4.18.6", "4.19.3", "4.20.1")
+IN_4_22 = _since("BUG is the one-byte instruction UDB", "4.22.0")
+KEY_X_FIX = _since("debug key x gets its lock back after 64 functions", "4.7.3", "4.8.2", "4.9.0")
+# What security fixes and new processors added to each branch. Feature words are NCAPINTS in each tag's headers.
+WORDS_11 = _since("an 11th feature word", "4.7.5", "4.8.4", "4.9.0")
+WORDS_16 = _since("the 16th feature word", "4.14.5", "4.15.3", "4.16.1", "4.17.0")
+WORDS_18 = _since("the 18th feature word", "4.16.4", "4.17.1", "4.18.0")
+WORDS_20 = _since("the 20th feature word", "4.14.6", "4.15.5", "4.16.5", "4.17.2", "4.18.0")
+WORDS_21 = _since("the 21st feature word", "4.17.6", "4.18.6", "4.19.3", "4.20.1")
+WORDS_22 = _since("the 22nd feature word", "4.21.1", "4.22.0")
+ABSENT_FEATURES = _since("alternatives for absent features", "4.17.6", "4.18.5", "4.19.3", "4.20.1")
 
 _HOOKS_ARRAYS = (".livepatch.hooks.load", ".livepatch.hooks.unload")
 _HOOKS_SINGLE = tuple(
     f".livepatch.hooks.{name}" for name in ("preapply", "apply", "postapply", "prerevert", "revert", "postrevert")
 )
+_LOAD_IN_TWO_LINES = (
+    "  load  <file>           upload and apply <file>.",
+    "                         name is the <file> name",
+)
+_LOAD_IN_ONE_LINE = ("  load <file> [flags]    upload and apply <file> with name as the <file> name",)
 ENDBR64 = bytes.fromhex("f30f1efa")
 ENDBR64_POISON = bytes.fromhex("660f1f01")
 
@@ -130,11 +139,16 @@ class Release(NamedTuple):
     single_hooks: tuple[str, ...]
     empty_exception_table: bool
     """An empty `.ex_table` is accepted."""
+    heap_child_offset: Literal[0, 1]
+    """In the heap sort of `.ex_table`, the first child of entry r is 2r plus this."""
     alternatives_entry_size: int
     alternatives_feature_words: int
     """32-bit words in Xen's array of processor features; an alternative may name no other."""
     alternatives_know_absence: bool
     """Bit 15 of an alternative's feature asks for a processor without the feature."""
+    alternatives_skip_marked: bool
+    """An entry whose `priv` is set is skipped, and every entry marks itself. Before: its own `priv` is not looked at,
+    and every entry marks the first of its run."""
     alternatives_make_calls_direct: bool
     """An alternative with a branch to itself makes the indirect one at its site direct."""
     alternatives_return_errors: bool
@@ -146,8 +160,12 @@ class Release(NamedTuple):
     moves_return_thunks: bool
     """A jump to the return thunk at a replacement's end is corrected for its new place."""
     built_for_ibt: bool
-    """Default builds start what is called through pointers with ENDBR64, and direct calls skip it."""
+    """Default builds start what is called through pointers with ENDBR64."""
+    direct_calls_skip_endbr64: bool
+    """A call that is made direct leads past its target's ENDBR64, in builds that have these."""
     has_alternative_calls: bool
+    altcall_word: str
+    """How the console line begins that says that a call's target has no ENDBR64."""
     has_metadata: bool
     passes_note_errors: bool
     """A malformed note gives its own errno (ENODATA possible) instead of EINVAL, and may lack SHF_ALLOC."""
@@ -165,6 +183,10 @@ class Release(NamedTuple):
     """A payload's bug frames and exception table count from its upload on; before: only while it is applied."""
     has_expectations: bool
     """Expected bytes, and with them the flag NODEPS and the eight hooks."""
+    skipping_routines: tuple[str, str]
+    """The functions, for apply and for revert, that say that they skip a patched or unpatched function."""
+    key_x_keeps_lock: bool
+    """Debug key `x` stops after 65 functions of a payload and never gives the payload lock back."""
     shows_xen_depends: bool
     """The debug key `x` shows what `.livepatch.xen_depends` says."""
     reapply_rule: Literal["always", "exactly one", "none or one", "none or one with content"]
@@ -180,6 +202,10 @@ class Release(NamedTuple):
     """`.data.ro_after_init`: data in the read-only part of the image that Xen fills in while it boots."""
     has_executable_fixmap: bool
     """FIXADDR_X_SIZE bytes at the top of Xen's range are kept off the payload range."""
+    tool_title: str
+    """The first line of the usage text of `xen-livepatch`."""
+    tool_describes_load: tuple[str, ...]
+    """The lines of the usage text on `load`, without its flags."""
     tool_waits_in_dots: bool
     """`xen-livepatch` as it spoke up to 4.8."""
     tool_knows_prefixes: bool
@@ -221,25 +247,29 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "single_hooks": ((), (IN_4_14, _HOOKS_SINGLE)),
     "empty_exception_table": (False, (IN_4_10, True)),
     "alternatives_entry_size": (12, (IN_4_11, 14)),
+    "heap_child_offset": (0, (IN_4_9, 1)),
     "alternatives_feature_words": (
         10,
-        (IN_4_9, 11),
+        (WORDS_11, 11),
         (IN_4_13, 13),
         (IN_4_16, 14),
-        (IN_4_17, 16),
-        (FIXES_OF_2023, 20),
-        (IN_4_18, 19),
-        (FIXES_OF_2025, 21),
-        (IN_4_22, 22),
+        (WORDS_16, 16),
+        (WORDS_18, 18),
+        (WORDS_20, 20),
+        (WORDS_21, 21),
+        (WORDS_22, 22),
     ),
-    "alternatives_know_absence": (False, (FIXES_OF_2025, True)),
-    "alternatives_make_calls_direct": (False, (IN_4_12, True), (IN_4_21, False)),
+    "alternatives_know_absence": (False, (ABSENT_FEATURES, True)),
+    "alternatives_skip_marked": (False, (IN_4_13, True)),
+    "alternatives_make_calls_direct": (False, (IN_4_13, True), (IN_4_21, False)),
     "alternatives_return_errors": (False, (SET_D, True)),
     "checks_alternatives_bounds": (False, (SET_E, True)),
     "keeps_ideal_padding": (False, (IN_4_12, True)),
     "moves_return_thunks": (False, (IN_4_21, True)),
-    "built_for_ibt": (False, (IN_4_17, True)),
+    "built_for_ibt": (False, (SET_A, True)),
+    "direct_calls_skip_endbr64": (False, (IN_4_17, True)),
     "has_alternative_calls": (False, (IN_4_21, True)),
+    "altcall_word": ("altcall", (IN_4_21, "Altcall")),
     "has_metadata": (False, (IN_4_14, True)),
     "passes_note_errors": (False, (SET_D, True)),
     "keeps_state_in_payload": (True, (SET_B, False)),
@@ -249,6 +279,11 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "relaxed_pages": ((), (RELAXED_TEXT, ("r-x",)), (RELAXED_RODATA, ("r-x", "r--"))),
     "text_active_from_load": (False, (SET_C, True)),
     "has_expectations": (False, (IN_4_14, True)),
+    "skipping_routines": (
+        ("common_livepatch_apply", "common_livepatch_revert"),
+        (SET_C, ("apply_payload", "revert_payload")),
+    ),
+    "key_x_keeps_lock": (True, (KEY_X_FIX, False)),
     "shows_xen_depends": (False, (IN_4_14, True), (SET_D, False)),
     "reapply_rule": (
         "always",
@@ -263,6 +298,8 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "arena_starts_at_rwdata_end": (False, (IN_4_17, True)),
     "has_ro_after_init": (False, (IN_4_17, True)),
     "has_executable_fixmap": (False, (IN_4_14, True)),
+    "tool_title": ("xen-livepatch: live patching test tool", (IN_4_8, "xen-livepatch: live patching tool")),
+    "tool_describes_load": (_LOAD_IN_TWO_LINES, (IN_4_14, _LOAD_IN_ONE_LINE)),
     "tool_waits_in_dots": (True, (IN_4_9, False)),
     "tool_knows_prefixes": (True, (IN_4_19, False)),
     "tool_knows_force": (False, (IN_4_19, True)),

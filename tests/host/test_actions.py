@@ -274,10 +274,13 @@ def test_before_4_8_a_dirty_payload_is_applied_again() -> None:
         assert host.revert("a").succeeded
 
 
-def test_builds_that_print_nothing_log_nothing() -> None:
-    host = Host(Hypervisor.model(), release="4.11.0")
+@pytest.mark.parametrize("release", ["4.7.0", "4.8.0", "4.11.0", "4.12.4"])
+def test_builds_that_print_no_refusals_log_actions(release: str) -> None:
+    host = Host(Hypervisor.model(), release=release)
     host.upload("a", payload(version=1)).raise_for_verdict()
-    assert host.apply("a").log == host.revert("a").log == ()
+    assert host.apply("a").log == ("livepatch: a: Applying 1 functions", "livepatch: a finished APPLY with rc=0")
+    assert host.revert("a").log == ("livepatch: a: Reverting", "livepatch: a finished REVERT with rc=0")
+    assert host.upload("b", payload(".text\ncall nothing_known\n", version=1)).log == ()
 
 
 def _with_read_only_table(data: bytes) -> bytes:

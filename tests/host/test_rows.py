@@ -99,7 +99,7 @@ PROVED = {
     "§5.4 sorting": ("livepatch/test_exception_table.py", "test_as_recorded"),
     "§6 APPLY (a) before 4.8": (ACTIONS, "test_before_4_8_a_dirty_payload_is_applied_again"),
     "§6.1 NODEPS before 4.14": (ACTIONS, "test_nodeps_is_unknown_before_4_14"),
-    "§6.2 builds that print nothing": (ACTIONS, "test_builds_that_print_nothing_log_nothing"),
+    "§6.2 builds that print nothing": (ACTIONS, "test_builds_that_print_no_refusals_log_actions"),
     "§7 row 6, what cannot be copied": (TOOL, "test_metadata_that_was_left_in_the_upload_cannot_be_listed"),
     "§9 texts of 4.7 and 4.8": (TOOL, "test_the_old_way_of_speaking"),
     "§9 texts of 4.9 to 4.13": (TOOL, "test_4_9_to_4_13_speak_the_new_way_but_know_no_metadata_and_no_flags"),

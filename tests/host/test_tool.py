@@ -28,7 +28,7 @@ def test_the_old_way_of_speaking() -> None:
     assert run(tool, "upload a a") == (0, (f"Uploading a ({size} bytes)",), ())
     error = "Upload failed: a, error: 17(File exists)!"
     assert run(tool, "upload a a") == (1, (f"Uploading a ({size} bytes)",), (error,))
-    assert run(tool, "apply a") == (0, ("Performing apply: completed",), ())
+    assert run(tool, "apply a") == (0, ("Performing apply:. completed",), ())
     assert run(tool, "apply a") == (0, ("No action needed",), ())
     assert run(tool, "unload a") == (1, ("a: in wrong state (APPLIED), expected (unknown)",), ())
     assert run(tool, "revert nobody") == (1, (), ("nobody failed to get status 2(No such file or directory)!",))
@@ -37,6 +37,49 @@ def test_the_old_way_of_speaking() -> None:
         "----------------------------------------+------------",
     )
     assert run(tool, "list") == (0, (*heading, "a                                       | APPLIED"), ())
+    assert run(tool, "revert a") == (0, ("Performing revert:. completed",), ())
+    # Xen unloads at once, so the tool does not wait.
+    assert run(tool, "unload a") == (0, ("Performing unload: completed",), ())
+
+
+OLD_COMMANDS = """\
+Commands:
+  help                   display this help
+  upload <name> <file>   upload file <file> with <name> name
+  list                   list payloads uploaded.
+  apply <name>           apply <name> patch.
+  revert <name>          revert name <name> patch.
+  replace <name>         apply <name> patch and revert all others.
+  unload <name>          unload name <name> patch.
+  load  <file>           upload and apply <file>.
+                         name is the <file> name"""
+
+
+@pytest.mark.parametrize(
+    ("release", "title"),
+    [
+        ("4.7.0", "xen-livepatch: live patching test tool"),
+        ("4.7.6", "xen-livepatch: live patching test tool"),
+        ("4.8.0", "xen-livepatch: live patching tool"),
+        ("4.13.0", "xen-livepatch: live patching tool"),
+    ],
+)
+def test_usage_up_to_4_13(release: str, title: str) -> None:
+    rc, out, err = run(tool_of(release), "help")
+    assert (rc, out) == (0, ())
+    assert err[:3] == (
+        title,
+        "Usage: xen-livepatch <command> [args]",
+        " <name> An unique name of payload. Up to 128 characters.",
+    )
+    assert "\n".join(err[3:]) == OLD_COMMANDS
+
+
+def test_usage_since_4_14() -> None:
+    assert (
+        "  load <file> [flags]    upload and apply <file> with name as the <file> name"
+        in run(tool_of("4.14.0"), "help")[2]
+    )
 
 
 def test_a_dirty_payload_in_4_8() -> None:

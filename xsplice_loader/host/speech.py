@@ -39,7 +39,7 @@ class Speech:
         flags = _FLAGS if release.has_expectations else ""
         taking = " [flags]" if flags else "        "
         usage = (
-            "xen-livepatch: live patching tool\n"
+            f"{release.tool_title}\n"
             f"Usage: xen-livepatch {'[--force] ' if release.tool_knows_force else ''}<command> [args]"
             f"{' [command-flags]' if flags else ''}\n"
             f"{_FORCE if release.tool_knows_force else ''}"
@@ -53,8 +53,8 @@ class Speech:
             "  revert <name>          revert name <name> patch.\n"
             "  replace <name>         apply <name> patch and revert all others.\n"
             "  unload <name>          unload name <name> patch.\n"
-            f"  load <file>{taking}    upload and apply <file> with name as the <file> name\n"
-            f"{flags}"
+            + "".join(f"{line}\n" for line in release.tool_describes_load)
+            + flags
         )
         self.err += usage.splitlines()
 
@@ -106,6 +106,9 @@ class Speech:
     def acting(self, verb: str, name: str) -> None:
         """Say that an action begins."""
         self.out.append(f"{_DOING[verb].format(name=name)}... ")
+
+    def waited(self) -> None:
+        """Show nothing of the time in which Xen does the work of an action."""
 
     def completed(self) -> None:
         """Say that what began has ended well."""
@@ -178,6 +181,10 @@ class OldSpeech(Speech):
         """Say that what began has ended well; of uploads it does not."""
         if self.out[-1].startswith("Performing"):
             self.out[-1] += " completed"
+
+    def waited(self) -> None:
+        """Show the dot of a tenth of a second; nearly every action is done within the first."""
+        self.out[-1] += "."
 
     def failed(self, name: str, errno: int) -> None:
         """Say that an action failed."""

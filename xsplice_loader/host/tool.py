@@ -275,6 +275,7 @@ class LivepatchTool:
         # What a hook returned, if that is no errno, is taken for the number of a state.
         state = STATES.get(after.rc, UNKNOWN) if after.rc else after.state
         if state == plan.target:
+            self.speech.waited()
             self.speech.completed()
             return EXIT_OK
         self.speech.failed_in_state(name, state, plan.target)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.livepatch.alternatives_table import MAX_FINDINGS
+from xsplice_loader.livepatch.alternatives_table import MAX_FINDINGS, as_printed
 from xsplice_loader.livepatch.direct_calls import (
     CAPTURE_HINT,
     INDIRECT_CALL,
@@ -81,6 +81,10 @@ def _check_sites(section: Section, sections: LoadedSections, findings: Findings)
                 f"a call of {INDIRECT_SIZE} bytes at {site:#018x}, but the payload's text is "
                 f"{text.address:#018x}-{text.address + text.size:#018x}",
                 findings,
+                address=site,
+                size=as_printed(INDIRECT_SIZE),
+                start=text.address,
+                length=as_printed(text.size),
             )
         if len(findings) - before > MAX_FINDINGS:
             return
@@ -121,7 +125,9 @@ def _sites(section: Section, sections: LoadedSections) -> Iterator[tuple[int, in
 def _make_direct(index: int, site: int, sections: LoadedSections, xen: RunningXen, findings: Findings) -> None:
     call = xen.read(site, INDIRECT_SIZE)
     if not call.startswith(INDIRECT_CALL):
-        _add(rules.NO_INDIRECT_CALL, index, f"the bytes {call.hex(' ')}, which are no call through a pointer", findings)
+        found = call.hex(" ")
+        what = f"the bytes {found}, which are no call through a pointer"
+        _add(rules.NO_INDIRECT_CALL, index, what, findings, site=xen.symbolic(site), bytes=found)
         return
     target = pointer_of(call, site, xen)
     if not target:
@@ -141,10 +147,13 @@ def _in_function(site: int, sections: LoadedSections) -> str:
     return "" if function is None else f" in {function}"
 
 
-def _add(rule: Rule, index: int, what: str, findings: Findings, hint: str | None = None) -> None:
+def _add(
+    rule: Rule, index: int, what: str, findings: Findings, hint: str | None = None, **words: int | str
+) -> None:
     findings.add(
         rule,
         f"alternative call {index} names {what}",
+        words=words,
         section=SECTION,
         index=index,
         offset=index * ENTRY_SIZE,

@@ -141,23 +141,26 @@ class _Alternatives:
         return entry.feature & ~ABSENT_FLAG if self.release.alternatives_know_absence else entry.feature
 
     def _apply(self, entry: Alternative, base: Alternative) -> None:
-        if entry.priv:
+        if entry.priv and self.release.alternatives_skip_marked:
             return
         wanted = not (self.release.alternatives_know_absence and entry.feature & ABSENT_FLAG)
         if self.xen.processor.has(self._feature(entry)) is wanted:
-            self._replace(entry)
+            self._replace(entry, base)
         elif self.table.has_padding:
             self._pad(entry, base)
 
     def _pad(self, entry: Alternative, base: Alternative) -> None:
         if base.priv:
             return
-        self.table.mark(entry)
+        self._mark(entry, base)
         are_ideal = self.release.keeps_ideal_padding and self.xen.processor.nops == "p6"
         if entry.pad_len > 1 and not are_ideal:
             self._write(entry, entry.site + entry.orig_len, self._nops(entry.pad_len))
 
-    def _replace(self, entry: Alternative) -> None:
+    def _mark(self, entry: Alternative, base: Alternative) -> None:
+        self.table.mark(entry if self.release.alternatives_skip_marked else base)
+
+    def _replace(self, entry: Alternative, base: Alternative) -> None:
         code = bytearray(self.xen.read(entry.replacement, entry.repl_len))
         if entry.repl_len >= JUMP_SIZE and bytes(code[:1]) in _INDIRECT_FORMS:
             if not self._make_direct(entry, code):
@@ -165,7 +168,7 @@ class _Alternatives:
         elif self._ends_in_return_thunk(entry, code):
             self._move_branch(entry, code, len(code) - 4)
         if self.table.has_padding:
-            self.table.mark(entry)
+            self._mark(entry, base)
         self._write(entry, entry.site, bytes(code) + self._nops(entry.total - entry.repl_len))
 
     def _move_branch(self, entry: Alternative, code: bytearray, offset: int) -> None:

@@ -93,7 +93,7 @@ class AlternativesTable:
         )
 
     def mark(self, entry: Alternative) -> None:
-        """Note in an entry that it was dealt with."""
+        """Note in an entry that it, or its run, was dealt with."""
         self.sections.write_at(entry.address + _PRIV_FIELD, b"\x01")
 
     def is_readable(self) -> bool:

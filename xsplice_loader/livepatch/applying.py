@@ -90,9 +90,8 @@ class Patching:
         """
         for function in self.functions:
             if self._release.marks_applied and self._states.read(function.number).is_applied:
-                self._skip(
-                    f"common_livepatch_apply: {shown_name(function, self._memory)} has been already applied before"
-                )
+                routine, _ = self._release.skipping_routines
+                self._skip(f"{routine}: {shown_name(function, self._memory)} has been already applied before")
             else:
                 yield from self._patch(function)
 
@@ -106,7 +105,8 @@ class Patching:
         for function in self.functions:
             state = self._states.read(function.number)
             if self._release.marks_applied and not state.mark:
-                self._skip(f"common_livepatch_revert: {shown_name(function, self._memory)} has not been applied before")
+                _, routine = self._release.skipping_routines
+                self._skip(f"{routine}: {shown_name(function, self._memory)} has not been applied before")
             else:
                 yield from self._restore(function, state)
 

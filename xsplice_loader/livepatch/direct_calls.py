@@ -53,7 +53,7 @@ def direct_target(target: int, site: int, section: str, xen: RunningXen, finding
         MemoryFault: nothing is mapped at `target`.
         UnknownTargetError: whether it starts with ENDBR64 is unknown.
     """
-    if not findings.release.built_for_ibt:
+    if not findings.release.direct_calls_skip_endbr64:
         _warn_of_freed(target, site, section, xen, findings)
         return target
     try:
@@ -64,7 +64,7 @@ def direct_target(target: int, site: int, section: str, xen: RunningXen, finding
         raise UnknownTargetError(f"branches to {_described(target, xen)}, whose first bytes are unknown")
     if start == ENDBR64:
         return target + len(ENDBR64)
-    findings.log(f"altcall {xen.symbolic(site)} dest {xen.symbolic(target)} has no endbr64")
+    findings.log(f"{findings.release.altcall_word} {xen.symbolic(site)} dest {xen.symbolic(target)} has no endbr64")
     findings.add(
         rules.TARGET_WITHOUT_ENDBR64,
         f"the branch at {site:#018x} leads to {target:#018x}, which does not start with ENDBR64",

@@ -9,7 +9,7 @@ bits, so that of a target almost 2 GiB away may flip its sign in between, and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -23,18 +23,22 @@ _FIELD_SIZE = 4
 _HALF = 1 << 31
 
 
-def sort_exception_table(table: bytes, address: int) -> bytes:
-    """Return the table as Xen leaves it at `address`; its size is a multiple of 8 bytes."""
+def sort_exception_table(table: bytes, address: int, child_offset: Literal[0, 1] = 1) -> bytes:
+    """Return the table as Xen leaves it at `address`; its size is a multiple of 8 bytes.
+
+    `child_offset`: the heap's first child of entry r is 2r plus this; 0 in the oldest releases
+    (xen/common/sort.c: sort).
+    """
     fields = np.frombuffer(table, "<i4").astype(np.int64)
     places = np.arange(len(fields), dtype=np.int64) * _FIELD_SIZE
     # Distances from the start of the table: these stay the same wherever an entry goes.
     targets = fields + places
-    moved = targets.reshape(-1, 2)[_order(targets[0::2], address)].reshape(-1)
+    moved = targets.reshape(-1, 2)[_order(targets[0::2], address, child_offset)].reshape(-1)
     fields = (moved - places).astype(np.uint32)
     return bytes(fields.astype("<u4"))
 
 
-def _order(targets: np.ndarray, address: int) -> np.ndarray:
+def _order(targets: np.ndarray, address: int, child_offset: Literal[0, 1]) -> np.ndarray:
     """Return which entry ends in which place, given the instructions' distances from the start of the table."""
     extent = len(targets) * ENTRY_SIZE
     lowest, highest = (int(targets.min()), int(targets.max())) if len(targets) else (0, 0)
@@ -42,16 +46,16 @@ def _order(targets: np.ndarray, address: int) -> np.ndarray:
         if len(np.unique(targets)) == len(targets):
             # Any sort gives this.
             return np.argsort(targets)
-        return np.array(_heap_sort(targets.tolist(), lambda target, _place: target), np.intp)
+        return np.array(_heap_sort(targets.tolist(), lambda target, _place: target, child_offset), np.intp)
 
     def instruction(target: int, place: int) -> int:
         distance = (target - place * ENTRY_SIZE + _HALF) % (2 * _HALF) - _HALF
         return (address + place * ENTRY_SIZE + distance) & ADDRESS_MASK
 
-    return np.array(_heap_sort(targets.tolist(), instruction), np.intp)
+    return np.array(_heap_sort(targets.tolist(), instruction, child_offset), np.intp)
 
 
-def _heap_sort(targets: list[int], instruction: Callable[[int, int], int]) -> list[int]:
+def _heap_sort(targets: list[int], instruction: Callable[[int, int], int], child_offset: Literal[0, 1]) -> list[int]:
     """Return the order in which Xen's sort leaves entries; `instruction` gives the key of an entry in a place."""
     order = list(range(len(targets)))
 
@@ -59,7 +63,7 @@ def _heap_sort(targets: list[int], instruction: Callable[[int, int], int]) -> li
         return instruction(targets[order[place]], place)
 
     def sift_down(root: int, end: int) -> None:
-        while (child := 2 * root + 1) < end:
+        while (child := 2 * root + child_offset) < end:
             if child + 1 < end and key(child) < key(child + 1):
                 child += 1
             if key(root) >= key(child):
@@ -67,7 +71,7 @@ def _heap_sort(targets: list[int], instruction: Callable[[int, int], int]) -> li
             order[root], order[child] = order[child], order[root]
             root = child
 
-    for root in reversed(range(len(order) // 2)):
+    for root in reversed(range(len(order) // 2 + 1)):
         sift_down(root, len(order))
     for last in reversed(range(1, len(order))):
         order[0], order[last] = order[last], order[0]

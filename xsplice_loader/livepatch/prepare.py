@@ -139,7 +139,7 @@ def _prepare_functions(
         return (), None
     table = sections.contents(section)
     if table is None:
-        if section.size and not is_refused(section):
+        if section.size and not is_refused(section, findings.release):
             if findings.release.passes_note_errors:
                 return _prepare_left_functions(section, sections, functions.FunctionTable(memory, lookup, findings))
             findings.add(
@@ -235,7 +235,7 @@ def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: F
         return None
     memory = sections.contents(section, extra=3)
     passes = findings.release.passes_note_errors
-    if memory is None and is_refused(section):
+    if memory is None and is_refused(section, findings.release):
         return None
     if memory is None:
         if section.size > NOTE_HEADER.size and not passes:

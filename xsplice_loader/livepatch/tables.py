@@ -58,7 +58,8 @@ def _prepare_exception_table(section: Section, sections: LoadedSections, finding
     table = sections.contents(section)
     if table is not None and not sections.meaningless(section, exception_table.ENTRY_SIZE):
         address = sections.placement.addresses[section.index]
-        sections.write(section, exception_table.sort_exception_table(table, address))
+        offset = findings.release.heap_child_offset
+        sections.write(section, exception_table.sort_exception_table(table, address, offset))
 
 
 def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
@@ -85,7 +86,7 @@ def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
 
 
 def _check_loaded(sections: LoadedSections, section: Section, findings: Findings) -> None:
-    if section.index in sections.placement.addresses or is_refused(section):
+    if section.index in sections.placement.addresses or is_refused(section, findings.release):
         return
     name = section.text_name
     # The release that reads notes from the upload buffer does so with every section that was not loaded.

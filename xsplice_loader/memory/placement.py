@@ -93,9 +93,9 @@ def is_ignored(section: Section, release: Release) -> bool:
     return not section.is_allocated or (release.ignores_empty_sections and section.size == 0)
 
 
-def is_refused(section: Section) -> bool:
-    """Tell whether Xen refuses to place a section: it is both writable and executable."""
-    return section.is_allocated and section.is_writable and section.is_executable
+def is_refused(section: Section, release: Release) -> bool:
+    """Tell whether Xen refuses to place a section: it is both writable and executable, and not ignored."""
+    return section.is_writable and section.is_executable and not is_ignored(section, release)
 
 
 _known: WeakKeyDictionary[ObjectFile, dict[bool, Layout]] = WeakKeyDictionary()

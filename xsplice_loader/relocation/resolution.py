@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xsplice_loader.findings import Findings
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile
+    from xsplice_loader.releases import Release
 
 
 class ResolvedSymbols(NamedTuple):
@@ -77,12 +78,12 @@ _known: WeakKeyDictionary[ObjectFile, dict[bool, _Sorts]] = WeakKeyDictionary()
 """By whether empty sections are ignored, as layouts are."""
 
 
-def _sorts_of(payload: ObjectFile, placement: Placement) -> _Sorts:
+def _sorts_of(payload: ObjectFile, placement: Placement, release: Release) -> _Sorts:
     table = payload.symbols.table
     index = table["section"]
     defined = (index != elf.SHN_UNDEF) & (index < payload.header.section_count)
     sections = np.where(defined, index, 0)
-    refused = np.array([False, *map(is_refused, payload.sections)])
+    refused = np.array([False, *(is_refused(section, release) for section in payload.sections)])
     placed = np.array([place.index for place in placement.places], np.intp)
     has_address = np.zeros(payload.header.section_count, bool)
     has_address[placed] = True
@@ -114,7 +115,7 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
     ignores = findings.release.ignores_empty_sections
     sorts = known.get(ignores)
     if sorts is None:
-        sorts = known[ignores] = _sorts_of(payload, placement)
+        sorts = known[ignores] = _sorts_of(payload, placement, findings.release)
     addresses = np.zeros(count, np.uint64)
     addresses[sorts.placed] = sorts.starts + np.uint64(placement.base)
     values = sorts.values + addresses.take(sorts.sections)

@@ -39,7 +39,7 @@ def relocation_sections(payload: ObjectFile, findings: Findings) -> Iterator[Rel
             )
             continue
         target = payload.section(section.info)
-        if not target.is_allocated or is_refused(target):
+        if not target.is_allocated or is_refused(target, findings.release):
             continue
         if section.link != payload.symbols.section_index:
             findings.add(
@@ -55,12 +55,16 @@ def relocation_sections(payload: ObjectFile, findings: Findings) -> Iterator[Rel
                 index=section.index,
             )
             continue
-        if section.size and _has_right_form(section, findings):
+        if _has_right_form(section, findings) and section.size:
             yield RelocationSection(section, target, payload.relocation_entries(section))
 
 
 def _has_right_form(section: Section, findings: Findings) -> bool:
     is_rela = section.type == elf.SHT_RELA
+    checks_header_first = findings.release.checks_relocation_header_first
+    if not section.size and (is_rela or checks_header_first):
+        # Skipped unseen; where the header is not looked at first, SHT_REL is refused whatever its size.
+        return True
     least = elf.RELA_SIZE if is_rela else elf.REL_SIZE
     broken = []
     if section.entry_size < least or section.size % section.entry_size:
@@ -75,7 +79,7 @@ def _has_right_form(section: Section, findings: Findings) -> bool:
         broken.append(
             (rules.REL_UNSUPPORTED, f"{section.text_name} is of type REL; x86-64 relocations are of type RELA")
         )
-    if not findings.release.checks_relocation_header_first:
+    if not checks_header_first:
         broken.reverse()
     for rule, message in broken:
         findings.add(rule, message, section=section.text_name, index=section.index)

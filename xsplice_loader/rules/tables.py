@@ -125,7 +125,7 @@ TARGET_WITHOUT_ENDBR64 = _warning(
     "Xen is built for indirect branch tracking and jumps behind the ENDBR64; its absence means that the function was "
     "compiled in another way.",
     "spec/04 §5.1.1",
-    switch="built_for_ibt",
+    switch="direct_calls_skip_endbr64",
 )
 BRANCH_WRAPS = _warning(
     "XSP192",
@@ -154,6 +154,8 @@ CALLS_WITHOUT_TEXT = _table(
     "The calls are instructions in the payload's own text.",
     "spec/01 14.8",
     errno="EINVAL",
+    words="Alternative calls provided, but no .text",
+    after_name=" ",
     switch="has_alternative_calls",
 )
 CALL_OUTSIDE_TEXT = _table(
@@ -162,6 +164,7 @@ CALL_OUTSIDE_TEXT = _table(
     "Xen writes there.",
     "spec/01 14.8",
     errno="EINVAL",
+    words="Alternative call {address:016x}+{size} outside payload text {start:016x}+{length}",
     switch="has_alternative_calls",
 )
 NO_INDIRECT_CALL = _table(
@@ -170,6 +173,8 @@ NO_INDIRECT_CALL = _table(
     "Xen replaces `call *pointer(%rip)`, the bytes ff 15 and a displacement, by a direct call to where it leads.",
     "spec/01 14.8, spec/04 §5.2",
     errno="EINVAL",
+    words="Altcall for {site} [{bytes}] not CALL *RIPREL\nApplying alternative calls failed: {code}",
+    named_line=1,
     switch="has_alternative_calls",
 )
 
