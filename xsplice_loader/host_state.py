@@ -103,6 +103,9 @@ class HostState:
     patched: dict[int, None] = field(default_factory=dict)
     """The old addresses of all functions that were ever patched, in that order."""
 
+    keeps_lock: bool = False
+    """The payload lock was never given back, so that every later request waits without end."""
+
     @property
     def memory(self) -> AddressSpace:
         """The host's mapped memory."""

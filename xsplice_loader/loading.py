@@ -38,7 +38,7 @@ from xsplice_loader.relocation.relocating import relocate
 from xsplice_loader.relocation.resolution import Lookup, resolve
 from xsplice_loader.relocation.trace import LoadTrace
 from xsplice_loader.results import NO_RELOCATIONS, LoadResult, UnknownBytes
-from xsplice_loader.rules import observations, placing, upload
+from xsplice_loader.rules import actions, observations, placing, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,6 +64,8 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
 
     _note_assumptions(host, findings)
     _check_name_and_size(data, name, host, findings)
+    if host.keeps_lock:
+        findings.add(actions.LOCK_KEPT, actions.NEVER_ENDS)
     if findings.deciding is not None:
         return story.end()
 

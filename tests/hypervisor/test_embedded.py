@@ -67,15 +67,19 @@ def produce(entries: list[Entry], *, form: str, sort: bool = True, order: list[i
     return table
 
 
-def write_image(path: Path, table: bytes, before: bytes = b"") -> Path:
-    """Write an ELF64 executable of one segment at +2 MiB: 4 KiB of nothing, `before`, and the table."""
+def write_image(path: Path, table: bytes, before: bytes = b"", *, note_offset: int | None = None) -> Path:
+    """Write an ELF64 executable of one segment at +2 MiB: 4 KiB of nothing, `before`, and the table.
+
+    `note_offset`: where a further program header says that 36 bytes of notes are.
+    """
+    notes = b"" if note_offset is None else struct.pack("<IIQQQQQQ", 4, 4, note_offset, 0, 0, 36, 36, 4)
     data = bytes(4096) + before + bytes(-len(before) % 16) + table + bytes(64)
     header = struct.pack(
         "<16sHHIQQQIHHHHHH",
-        b"\x7fELF\x02\x01\x01".ljust(16, b"\0"), 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0,
+        b"\x7fELF\x02\x01\x01".ljust(16, b"\0"), 2, 62, 1, 0, 64, 0, 0, 64, 56, 1 + bool(notes), 0, 0, 0,
     )  # fmt: skip
-    load = struct.pack("<IIQQQQQQ", 1, 5, 120, BASE + TEXT, TEXT, len(data), len(data), 1)
-    path.write_bytes(header + load + data)
+    load = struct.pack("<IIQQQQQQ", 1, 5, 120 + len(notes), BASE + TEXT, TEXT, len(data), len(data), 1)
+    path.write_bytes(header + load + notes + data)
     return path
 
 
@@ -175,3 +179,19 @@ def test_unknown_code_is_assumed(tmp_path: Path) -> None:
     older = Hypervisor.open(tmp_path / "xen", "4.13.0")
     assert older.arena_start == 0xFFFF82D040400000
     assert older.arena_end == 0xFFFF82D07FF00000
+
+
+@pytest.mark.parametrize("asked", ["headers say nothing", "headers lead elsewhere"])
+def test_the_build_id_is_where_xen_reads_it(asked: str, tmp_path: Path) -> None:
+    note = struct.pack("<III", 4, 20, 3) + b"GNU\0" + bytes(range(20))
+    entries = [
+        *entries_of(3),
+        Entry(TEXT + 4096, "R__note_gnu_build_id_start"),
+        Entry(TEXT + 4096 + len(note), "R__note_gnu_build_id_end"),
+    ]
+    table = produce(sorted(entries, key=lambda entry: entry.offset), form="4.20")
+    path = write_image(tmp_path / "xen", table, before=note, note_offset=120 if "elsewhere" in asked else None)
+    assert Hypervisor.open(path).build_id == bytes(range(20))
+    found = Hypervisor.find(bytes(range(20)), [tmp_path])
+    assert found is not None
+    assert found.build_id == bytes(range(20))

@@ -20,6 +20,7 @@ from xsplice_loader.livepatch.live_functions import shown_name
 from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS
 from xsplice_loader.results import ActionResult
 from xsplice_loader.rules import actions as rules
+from xsplice_loader.rules.actions import NEVER_ENDS
 from xsplice_loader.rules.errnos import ERRNOS
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def act(
     """Carry out an action on the payload called `name`, as the hypercall does."""
     rc: int | None = None
     transcript = Transcript(host.release, name)
+    if host.keeps_lock:
+        transcript.add(rules.LOCK_KEPT, NEVER_ENDS)
+        return ActionResult(verb, transcript.shown_name, None, rules.LOCK_KEPT.id, findings=tuple(transcript.findings))
     payload = host.payload_named(name)
     if payload is None:
         rc = transcript.add(rules.UNKNOWN_PAYLOAD, f"no payload called {transcript.shown_name} is loaded")

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 LEVEL = "<2>"
 """What Xen's `printk` takes for the level INFO at the beginning of a line."""
+FUNCTIONS_AT_ONCE = 64
+"""After so many functions of a payload Xen lets go of the payload lock and takes it again."""
 SHOWN_ID = 64
 """Bytes of a build-id at most."""
 
 
 def dump(host: HostState) -> Iterator[str]:
     """Yield the lines as they stand on the console.
+
+    In the releases that do not give the payload lock back, the host keeps it from then on.
 
     Raises:
         MemoryFault: a payload refers to memory that is not mapped; Xen would not survive that.
@@ -47,8 +51,13 @@ def _said(host: HostState) -> Iterator[str]:
     yield "'x' pressed - Dumping all livepatch patches"
     if host.hypervisor.build_id is not None:
         yield f"build-id: {_shown(host.hypervisor.build_id)}"
+    if host.keeps_lock:
+        yield "Lock held. Try again."
+        return
     for loaded in host.payloads:
         yield from _payload(loaded, host)
+        if host.keeps_lock:
+            return
 
 
 def _payload(loaded: LoadedPayload, host: HostState) -> Iterator[str]:
@@ -68,6 +77,10 @@ def _payload(loaded: LoadedPayload, host: HostState) -> Iterator[str]:
             f"    {name} patch {function.old_addr:016x}({function.old_size}) "
             f"with {function.new_addr:016x} ({function.new_size})"
         )
+        if host.release.key_x_keeps_lock and function.number == FUNCTIONS_AT_ONCE:
+            yield "Couldn't reacquire lock. Try again."
+            host.keeps_lock = True
+            return
     for label, build_id, note in (
         ("build-id", loaded.build_id, BUILD_ID),
         ("depend-on", loaded.depends, DEPENDS),

@@ -16,7 +16,7 @@ from xsplice_loader.livepatch.function_states import STATE_NUMBERS
 from xsplice_loader.loading import MAX_NAME
 from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.results import Finding, PatchedBytes, Step
-from xsplice_loader.rules.actions import WILD_TABLE
+from xsplice_loader.rules.actions import LOCK_KEPT, NEVER_ENDS, WILD_TABLE
 from xsplice_loader.rules.errnos import ERRNOS, errno_text
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ class LivepatchTool:
     def _list(self, words: Sequence[str]) -> int:
         if words:
             return self._wrong_arguments()
+        self._wait_for_lock()
         listed = self.host.list()
         if any(payload.metadata is None for payload in listed):
             # Xen cannot copy it, and what it could have copied is not shown either.
@@ -289,10 +290,18 @@ class LivepatchTool:
         """Return a payload's status, or the errno of asking for it."""
         if len(os.fsencode(name)) > MAX_NAME:
             return EINVAL
+        self._wait_for_lock()
         loaded = self.host.state.payload_named(name)
         if loaded is None:
             return ENOENT
         return _Status(loaded.status.state, loaded.status.rc)
+
+    def _wait_for_lock(self) -> None:
+        """Wait for Xen's answer to a question, which may never come."""
+        if self.host.state.keeps_lock:
+            rule = LOCK_KEPT
+            self._findings.append(Finding(rule=rule.id, severity=rule.severity, crash=True, message=NEVER_ENDS))
+            raise _CrashError(rule.id)
 
     def _note(self, result: ActionResult | LoadResult) -> None:
         self._findings += result.findings

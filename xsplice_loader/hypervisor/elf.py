@@ -18,7 +18,7 @@ PT_LOAD, PT_NOTE = 1, 4
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS = 2, 7, 8
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 NT_GNU_BUILD_ID = 3
-_MAX_NOTES, _MAX_NOTE_SIZE = 64, 4096
+_MAX_NOTES, MAX_NOTE_SIZE = 64, 4096
 """How many note sections are looked at, and how many bytes of each; Xen has one or two, of some 36 bytes."""
 
 _CLASSES = {1: "32", 2: "64"}
@@ -103,7 +103,7 @@ class ElfFile(NamedTuple):
         if not self.is_debug_only:
             notes += [(s.offset, s.file_size) for s in self.segments if s.type == PT_NOTE]
         for offset, size in notes[:_MAX_NOTES]:
-            found = build_id_in(part(self.data, offset, min(size, _MAX_NOTE_SIZE), "a note"))
+            found = build_id_in(part(self.data, offset, min(size, MAX_NOTE_SIZE), "a note"))
             if found is not None:
                 return found
         return None

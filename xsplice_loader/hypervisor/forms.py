@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.hypervisor.contents import FormError, Pieces, read_contents
-from xsplice_loader.hypervisor.elf import ELF_MAGIC, PT_LOAD, ElfFile, read_elf
+from xsplice_loader.hypervisor.elf import ELF_MAGIC, MAX_NOTE_SIZE, PT_LOAD, ElfFile, build_id_in, read_elf
 from xsplice_loader.hypervisor.elf_symbols import read_symbols
 from xsplice_loader.hypervisor.embedded import find_table, labelled_table
 from xsplice_loader.hypervisor.pe import PE_MAGIC, read_pe
@@ -14,6 +14,7 @@ from xsplice_loader.releases import GIB, NEWEST, NewerReleaseError, Release, Unk
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from xsplice_loader.hypervisor.contents import Form
     from xsplice_loader.hypervisor.symbol_list import SymbolList
@@ -38,7 +39,9 @@ class Found(NamedTuple):
 
 
 def build_id_of(path: str | os.PathLike[str]) -> tuple[bytes | None, Form | None]:
-    """Return a file's build-id and form, looking at nothing else; (None, None) for what is no image.
+    """Return a file's build-id and form, looking at more only where the headers do not lead to it.
+
+    (None, None) for what is not an image.
 
     Raises:
         FormError: the file is damaged.
@@ -48,9 +51,10 @@ def build_id_of(path: str | os.PathLike[str]) -> tuple[bytes | None, Form | None
     data = read_contents(path)
     if data[:4] == ELF_MAGIC:
         elf = read_elf(data)
-        return elf.build_id(), "xen-syms" if elf.is_64 else "boot image"
+        form: Form = "xen-syms" if elf.is_64 else "boot image"
+        return elf.build_id() or read_form(data).build_id, form
     if data[:2] == PE_MAGIC:
-        return read_pe(data).build_id(), "xen.efi"
+        return read_pe(data).build_id() or read_form(data).build_id, "xen.efi"
     return None, None
 
 
@@ -137,6 +141,8 @@ def _found(
         address = symbols.address_of(name)
         return None if address is None else address - xen_virt_start
 
+    if build_id is None:
+        build_id = _labelled_build_id(pieces, offset_of)
     if build_id is None and not pieces:
         lacks += ("The file has no build-id: the one that a payload asks for is not compared.",)
     name = reported_release(pieces, offset_of)
@@ -152,6 +158,18 @@ def _found(
         reported_arena_end(pieces, offset_of),
         lacks,
     )
+
+
+def _labelled_build_id(pieces: Pieces, offset_of: Callable[[bytes], int | None]) -> bytes | None:
+    """Return the build-id of the note that Xen's own code reads (xen/common/version.c: xen_build_init).
+
+    The headers of 4.7.0 do not lead to it: its boot image has another offset, its xen.efi no debug directory.
+    """
+    start, end = offset_of(b"__note_gnu_build_id_start"), offset_of(b"__note_gnu_build_id_end")
+    if start is None or end is None or not 0 < end - start <= MAX_NOTE_SIZE:
+        return None
+    notes = pieces.read(start, end - start)
+    return None if notes is None else build_id_in(memoryview(notes))
 
 
 def _checked_virt_start(address: int) -> int:

@@ -11,7 +11,7 @@ from xsplice_loader.payload import elf, text_of
 from xsplice_loader.relocation.diagnosis import diagnose
 from xsplice_loader.relocation.instructions import InstructionFinder, finder_in
 from xsplice_loader.relocation.numbers import INT32, size_text
-from xsplice_loader.relocation.types import R_X86_64_64, TYPES, type_name
+from xsplice_loader.relocation.types import R_X86_64_64, R_X86_64_NONE, TYPES, type_name
 from xsplice_loader.rules import placing as rules
 
 if TYPE_CHECKING:
@@ -84,6 +84,9 @@ class Examiner:
         relocations = self.group.section.text_name
         count = len(self.payload.symbols)
         checks = self.findings.release.checks_symbol_zero
+        if not checks and index in (0, count) and number == R_X86_64_NONE:
+            # The value of the slot is not used.
+            return False
         if not checks and index in (0, count):
             self.findings.add(
                 rules.UNFILLED_SYMBOL_SLOT,

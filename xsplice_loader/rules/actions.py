@@ -117,6 +117,7 @@ REPLACEMENT_INCOMPLETE = _warning(
     "Xen reverts the other payloads first. If the new one is then refused, nothing is patched any more.",
     "spec/04 §3, §6.2",
     words="SYSTEM MIGHT BE INSECURE: Replace action has been aborted after reverting ALL payloads!",
+    switch="has_expectations",
 )
 STUCK = _warning(
     "XSP223",
@@ -169,6 +170,16 @@ WILD_TABLE = _crash(
     "what an action reads of a payload is mapped",
     "Names of functions, metadata and tables are followed without a test.",
     "spec/06 §4, §5",
+)
+
+NEVER_ENDS = "the request never ends: debug key x has kept the payload lock"
+LOCK_KEPT = _crash(
+    "XSP236",
+    "the payload lock is free when a request needs it",
+    "Debug key x lets go of the lock after 64 functions of a payload and takes it again. The first releases took that "
+    "for a failure and returned with the lock held, so that every later request waits for it without end.",
+    "xen/common/livepatch.c: livepatch_printall",
+    switch="key_x_keeps_lock",
 )
 
 HOOK_NOT_RUN = _note(
@@ -237,6 +248,7 @@ ALL = (
     HOOK_NOT_CODE,
     HOOK_DIED,
     WILD_TABLE,
+    LOCK_KEPT,
     HOOK_NOT_RUN,
     HOOK_NOT_FOLLOWED,
     NOT_RESTORED,

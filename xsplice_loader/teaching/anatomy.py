@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from xsplice_loader.livepatch.bug_frames import frame_word
 from xsplice_loader.memory.address_space import ADDRESS_LIMIT
 from xsplice_loader.payload import elf
 from xsplice_loader.relocation.instructions import disassemble, finder_in
@@ -18,6 +19,7 @@ from xsplice_loader.teaching.scene import silent
 from xsplice_loader.teaching.walk_addresses import finder_of
 
 if TYPE_CHECKING:
+    from xsplice_loader.livepatch.bug_frames import FrameWord
     from xsplice_loader.payload import ObjectFile, Section
     from xsplice_loader.relocation.instructions import Instruction
     from xsplice_loader.relocation.sections import RelocationSection
@@ -92,6 +94,8 @@ class Anatomy:
     cut_target: int | None
     """Where it would lead if the value were cut to the field."""
     cut_target_lies: str
+    frame_word: FrameWord | None = None
+    """What the field is where it is a word of a bug frame: its 32 bits are not one distance."""
 
 
 def anatomy(scene: Scene, section: str, index: int) -> Anatomy:
@@ -160,7 +164,8 @@ class _Relocation:
         start, size = self._extent(instruction, width // 8)
         before, after = self._bytes(target, start, size)
         outcome = self._outcome(value)
-        leads_to = self._target(instruction, width // 8)
+        word = self._frame_word(outcome, value)
+        leads_to = word.target if word is not None else self._target(instruction, width // 8)
         cut_target = None
         if outcome == "overflows" and value is not None and leads_to is not None:
             cut_target = (leads_to + signed(value, 32) - value) % ADDRESS_LIMIT
@@ -192,6 +197,7 @@ class _Relocation:
             headroom=min(value - INT32[0], INT32[1] - 1 - value) if outcome == "fits" and value is not None else None,
             cut_target=cut_target,
             cut_target_lies=self._lies(cut_target),
+            frame_word=word,
         )
 
     def _value(self) -> int | None:
@@ -212,6 +218,11 @@ class _Relocation:
             return "whole"
         low, high = kind.range
         return "fits" if low <= value < high else "overflows"
+
+    def _frame_word(self, outcome: Outcome, value: int | None) -> FrameWord | None:
+        if outcome != "fits" or value is None:
+            return None
+        return frame_word(self.group.target.text_name, self.offset, self.p, value)
 
     def _instruction(self) -> Instruction | None:
         target = self.group.target

@@ -12,6 +12,7 @@ from xsplice_loader.teaching.outcomes import upload_outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xsplice_loader.livepatch.bug_frames import FrameWord
     from xsplice_loader.results import LoadResult
     from xsplice_loader.teaching.anatomy import Anatomy
     from xsplice_loader.teaching.blocks import Block
@@ -71,7 +72,25 @@ def _target(found: Anatomy) -> Iterator[Block]:
         yield Paragraph(f"It leads to {found.target:#018x}: {found.target_lies}.")
 
 
+def _frame_word(word: FrameWord, found: Anatomy) -> Iterator[Block]:
+    number, part, role = (
+        ("first", "upper", "the trapping instruction")
+        if word.is_first
+        else ("second", "lower", "the file name or function")
+    )
+    yield Paragraph(
+        f"The sum fits the 32 bits of the field, but it is not one distance: this is the {number} "
+        f"word of the bug frame at {word.start:#018x}. Bits 0 to 23 are the signed distance from the frame to {role}, "
+        f"{word.distance:#x} ({word.distance}); bits 24 to 30 are the {part} bits of the line number, "
+        f"{word.line_bits:#x}. The assembler puts these into the addend, so the sum runs over both."
+    )
+    yield from _target(found)
+
+
 def _fits(found: Anatomy) -> Iterator[Block]:
+    if found.frame_word is not None:
+        yield from _frame_word(found.frame_word, found)
+        return
     yield from _distance(found)
     yield Paragraph(
         f"It fits: {signed_bits(found.value or 0)} signed bits are needed, the field has {found.width}. "

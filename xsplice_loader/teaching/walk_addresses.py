@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from xsplice_loader.livepatch.tables import BUG_FRAMES
 from xsplice_loader.payload import elf, text_of
 from xsplice_loader.relocation.numbers import INT32, size_text
 from xsplice_loader.relocation.sections import relocation_sections
@@ -123,11 +124,14 @@ class Way(NamedTuple):
 
 
 def longest_way(trace: LoadTrace, release: Release) -> Way | None:
-    """Return the relative relocation that leads furthest; None where there is none."""
+    """Return the relative relocation that leads furthest; None where there is none.
+
+    Words of bug frames are not looked at: their distances have 24 bits, and the rest of the sum is a line number.
+    """
     found: Way | None = None
     for group in relocation_sections(trace.payload, silent(release)):
         address = trace.placement.addresses.get(group.target.index)
-        if address is None:
+        if address is None or group.target.text_name in BUG_FRAMES:
             continue
         entries = group.entries
         index = np.where(entries["symbol"] < len(trace.payload.symbols), entries["symbol"], 0)

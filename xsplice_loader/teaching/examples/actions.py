@@ -178,4 +178,6 @@ EXAMPLES: dict[Rule, Recipe] = {
         actions=("apply example",),
     ),
 }
-WITHOUT: dict[Rule, str] = {}
+WITHOUT: dict[Rule, str] = {
+    actions.LOCK_KEPT: "Debug key x has to be pressed, which is not an action on a payload.",
+}
