@@ -90,6 +90,8 @@ class HostState:
     """The processor's, as numbers `word * 32 + bit`; the one that every processor has need not be among them."""
     max_size: int = MAX_SIZE
     """0: no limit."""
+    keeps_lock: bool = False
+    """The payload lock was never given back, so that every later request waits without end."""
     place: int | None = None
     """The address that every payload is to stand at, where it was given by hand."""
     range_end: int | None = None
@@ -102,9 +104,6 @@ class HostState:
     """Those that are applied, in that order."""
     patched: dict[int, None] = field(default_factory=dict)
     """The old addresses of all functions that were ever patched, in that order."""
-
-    keeps_lock: bool = False
-    """The payload lock was never given back, so that every later request waits without end."""
 
     @property
     def memory(self) -> AddressSpace:

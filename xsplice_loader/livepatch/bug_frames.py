@@ -18,10 +18,10 @@ RUN_FUNCTION, WARN, BUG, ASSERT = KINDS = range(4)
 """The kinds of frames, by the number in the section's name; Xen searches them in this order."""
 _WORD = 4
 _FRAME_SIZES = {RUN_FUNCTION: 8, WARN: 8, BUG: 8, ASSERT: 16}
-_SIZES_BY_SECTION = {f".bug_frames.{kind}": size for kind, size in _FRAME_SIZES.items()}
 _DISTANCE_BITS = 24
 _DISTANCE_LIMIT = 1 << _DISTANCE_BITS
 _LINE_LIMIT = 1 << 7
+_SIZES_BY_SECTION = {f".bug_frames.{kind}": size for kind, size in _FRAME_SIZES.items()}
 
 
 class BugFrame(NamedTuple):
@@ -36,33 +36,6 @@ class BugFrame(NamedTuple):
     """0 to 16383."""
     message: int | None
     """Address of what an assertion asserted; None for other kinds."""
-
-
-class FrameWord(NamedTuple):
-    """One of the two words of a frame that hold a distance and a part of the line number."""
-
-    is_first: bool
-    """It leads to the instruction, and has the upper part of the line; the second leads to the file's name."""
-    start: int
-    """Address of the frame, which the distance counts from."""
-    distance: int
-    """Signed, 24 bits."""
-    line_bits: int
-    """Seven bits."""
-
-    @property
-    def target(self) -> int:
-        """The address that the word leads to."""
-        return (self.start + self.distance) & ADDRESS_MASK
-
-
-def frame_word(section: str, offset: int, address: int, stored: int) -> FrameWord | None:
-    """Decode the 32 bits at `address`, `offset` bytes into a section; None where they are not such a word."""
-    size = _SIZES_BY_SECTION.get(section)
-    if size is None or offset % size not in (0, _WORD):
-        return None
-    distance, line_bits = _parts(stored % (1 << 32))
-    return FrameWord(offset % size == 0, (address - offset % size) & ADDRESS_MASK, distance, line_bits)
 
 
 class BugTable(NamedTuple):
@@ -103,3 +76,30 @@ def _parts(word: int) -> tuple[int, int]:
 
 def _signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
+
+
+class FrameWord(NamedTuple):
+    """One of the two words of a frame that hold a distance and a part of the line number."""
+
+    is_first: bool
+    """It leads to the instruction, and has the upper part of the line; the second leads to the file's name."""
+    start: int
+    """Address of the frame, which the distance counts from."""
+    distance: int
+    """Signed, 24 bits."""
+    line_bits: int
+    """Seven bits."""
+
+    @property
+    def target(self) -> int:
+        """The address that the word leads to."""
+        return (self.start + self.distance) & ADDRESS_MASK
+
+
+def frame_word(section: str, offset: int, address: int, stored: int) -> FrameWord | None:
+    """Decode the 32 bits at `address`, `offset` bytes into a section; None where they are not such a word."""
+    size = _SIZES_BY_SECTION.get(section)
+    if size is None or offset % size not in (0, _WORD):
+        return None
+    distance, line_bits = _parts(stored % (1 << 32))
+    return FrameWord(offset % size == 0, (address - offset % size) & ADDRESS_MASK, distance, line_bits)
