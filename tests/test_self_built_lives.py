@@ -60,6 +60,11 @@ def cpu_features(build: str) -> list[int]:
     return [0, 32, *([(words - 1) * 32] if words > 11 else [])]
 
 
+def test_there_are_74_lives_on_each_build() -> None:
+    counts = {build: sum(1 for _ in lives(build)) for build in RULES}
+    assert counts == dict.fromkeys(RULES, 74)
+
+
 @pytest.mark.parametrize("build", RULES)
 def test_lives(build: str) -> None:
     unknown: Counter[str] = Counter()
