@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from records import DATA
 
 from xsplice_loader import Hypervisor
+from xsplice_loader.hypervisor.captured import CapturedMemory
 from xsplice_loader.hypervisor.contents import Piece, Pieces
 
 if TYPE_CHECKING:
@@ -87,10 +88,11 @@ def self_built_hypervisor(build: str) -> Hypervisor:
         path = Path(directory) / "xen-syms.map"
         path.write_bytes(lzma.decompress((FOLDER / build / "xen-syms.map.xz").read_bytes()))
         hypervisor = Hypervisor.open(path, release=RULES[build])
+    build_id = bytes.fromhex(_rows(build)[0]["xen_build_id"])
     pieces = []
     for name, code in CODE[build].items():
         address = hypervisor.symbols.address_of(name)
         assert address is not None
         contents = bytes.fromhex(code)
-        pieces.append(Piece(address - hypervisor.release.xen_virt_start, len(contents), memoryview(contents)))
-    return replace(hypervisor, build_id=bytes.fromhex(_rows(build)[0]["xen_build_id"]), _pieces=Pieces(pieces))
+        pieces.append(Piece(address, len(contents), memoryview(contents)))
+    return replace(hypervisor, build_id=build_id, _captured=CapturedMemory("records", build_id, Pieces(pieces)))

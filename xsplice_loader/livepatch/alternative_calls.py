@@ -147,9 +147,7 @@ def _in_function(site: int, sections: LoadedSections) -> str:
     return "" if function is None else f" in {function}"
 
 
-def _add(
-    rule: Rule, index: int, what: str, findings: Findings, hint: str | None = None, **words: int | str
-) -> None:
+def _add(rule: Rule, index: int, what: str, findings: Findings, hint: str | None = None, **words: int | str) -> None:
     findings.add(
         rule,
         f"alternative call {index} names {what}",
