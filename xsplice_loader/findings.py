@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from xsplice_loader.c_strings import UnterminatedString
 from xsplice_loader.results import LIVEPATCH, Finding
 from xsplice_loader.rules.errnos import ERRNOS
 
@@ -22,9 +23,18 @@ _LEVELS = re.compile(r"(?<=\n)(?:<[0-3G]>)+")
 """What Xen takes for the level of a line, wherever one begins."""
 
 
+def raw(word: object) -> str:
+    """Return a word of a log line with bytes as they are; those that are not UTF-8 become lone surrogates."""
+    return word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else str(word)
+
+
 def cut(text: str, room: int = LOG_LINE) -> str:
-    """Return what Xen's buffer takes of what it is to print, less what it takes for levels where a line begins."""
-    return _LEVELS.sub("", text.encode()[:room].decode(errors="ignore"))
+    r"""Return what is seen of a text that Xen prints: as many bytes as its buffer takes, less the levels of lines.
+
+    `text` is as `raw` returns it. Bytes that are not UTF-8, once it is cut, are shown as `\xNN`.
+    """
+    taken = text.encode("utf-8", "surrogateescape")[:room]
+    return _LEVELS.sub("", taken.decode("utf-8", "backslashreplace"))
 
 
 class Voice:
@@ -42,24 +52,38 @@ class Voice:
     ) -> Finding:
         """Return what a broken rule comes to.
 
-        `words` fills the rule's log line; `errno` (positive) overrides the rule's where Xen passes one on;
-        `details` are the keys of `Finding`.
+        `words` fills the rule's log line, bytes as Xen prints them; `errno` (positive) overrides the rule's where Xen
+        passes one on; `details` are the keys of `Finding`, of which `stage` overrides the rule's.
         """
         said = rule.words if self.release.prints_errors and not rule.crash else None
         number = ERRNOS[rule.errno] if rule.errno is not None and errno is None else errno
+        crash = rule.crash
+        if said and words and any(isinstance(word, UnterminatedString) for word in words.values()):
+            # What is printed is the last that Xen does.
+            said, number, crash = None, None, True
+            message += "; Xen prints that name, which runs on into unmapped memory"
+        stage = details.pop("stage", rule.stage)
         return Finding(
             rule=rule.id,
             severity=rule.severity,
             message=message,
-            stage=rule.stage,
+            stage=stage,
             errno=number,
-            crash=rule.crash,
-            xen_message=cut(said.format_map({"code": -(number or 0), **(words or {})}), self._room) if said else None,
+            crash=crash,
+            xen_message=None if not said else self._printed(rule, said, {"code": -(number or 0), **(words or {})}),
             **details,
         )
 
+    def _printed(self, rule: Rule, said: str, words: dict[str, Any]) -> str:
+        """Return the lines of a rule; each is printed, and cut, by itself."""
+        shown = {key: raw(word) if isinstance(word, bytes) else word for key, word in words.items()}
+        return "\n".join(
+            cut(line.format_map(shown), self._room if number == rule.named_line else LOG_LINE)
+            for number, line in enumerate(said.split("\n"))
+        )
+
     def lines(self, rule: Rule, finding: Finding) -> list[str]:
-        """Return the lines that Xen logs for it, as they stand on its console."""
+        """Return the lines that Xen logs for it, as they are on its console."""
         if finding.xen_message is None:
             return []
         lines = finding.xen_message.split("\n")

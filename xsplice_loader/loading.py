@@ -9,6 +9,7 @@ that is where Xen would have stopped.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
@@ -34,8 +35,8 @@ from xsplice_loader.memory.vmalloc import OutOfMemoryError
 from xsplice_loader.payload import ObjectFile, PayloadFile, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.numbers import signed
-from xsplice_loader.relocation.relocating import relocate
-from xsplice_loader.relocation.resolution import Lookup, resolve
+from xsplice_loader.relocation.relocating import Relocated, relocate
+from xsplice_loader.relocation.resolution import Lookup, ResolvedSymbols, resolve
 from xsplice_loader.relocation.trace import LoadTrace
 from xsplice_loader.results import NO_RELOCATIONS, LoadResult, UnknownBytes
 from xsplice_loader.rules import actions, observations, placing, upload
@@ -97,8 +98,8 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
 
     lookup = _lookup(host)
     symbols = resolve(payload, placement, lookup, findings)
+    payload, relocated = _relocate(payload, placement, symbols, image, host, findings)
     story.trace = LoadTrace(payload, placement, symbols, image)
-    relocated = relocate(payload, placement, symbols, image, host.hypervisor.areas, findings)
     story.relocations = relocated.totals
     check_special_sections(payload, findings)
     check_patching_sections(payload, findings)
@@ -112,6 +113,8 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
             compare=host.hypervisor.has_known_build_id,
             findings=findings,
         )
+    symbols = _as_stored(symbols, payload, prepared.payload)
+    payload = prepared.payload
     story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
     story.trace = story.trace._replace(functions=story.functions)
     offsets = [function.patch_offset for function in story.functions]
@@ -200,6 +203,30 @@ def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray,
     return True
 
 
+def _relocate(
+    payload: ObjectFile,
+    placement: Placement,
+    symbols: ResolvedSymbols,
+    image: np.ndarray,
+    host: HostState,
+    findings: Findings,
+) -> tuple[ObjectFile, Relocated]:
+    """Apply all relocations; return also the payload as it is read by then."""
+    if symbols.buffer is not None:
+        payload = payload.changed(symbols.buffer)
+    relocated = relocate(payload, placement, symbols, image, host.hypervisor.areas, findings)
+    if relocated.entries:
+        payload = replace(payload, relocations=relocated.entries)
+    return payload, relocated
+
+
+def _as_stored(symbols: ResolvedSymbols, before: ObjectFile, after: ObjectFile) -> ResolvedSymbols:
+    """Return the symbols as they are in the upload buffer, where what Xen prepared has changed that."""
+    if after is before or symbols.buffer is None:
+        return symbols
+    return symbols._replace(values=after.symbols.table["value"])
+
+
 def _lookup(host: HostState) -> Lookup:
     hints = iter(range(MAX_HINTS))
 
@@ -208,7 +235,12 @@ def _lookup(host: HostState) -> Lookup:
 
     assumed = host.hypervisor.text_start if host.hypervisor.assumed else None
     # Most payloads are the first on their host, and name a hundred symbols.
-    return Lookup(host.address_of if host.payloads else host.hypervisor.symbols.finder, names_like, assumed)
+    search = host.address_of if host.payloads else host.hypervisor.symbols.finder
+    return Lookup(search, names_like, assumed, partial(_begins_a_name, host))
+
+
+def _begins_a_name(host: HostState, prefix: bytes) -> bool:
+    return any(name.startswith(prefix) for name in host.hypervisor.symbols.names)
 
 
 def _known_name_test(host: HostState) -> Callable[[bytes], bool]:

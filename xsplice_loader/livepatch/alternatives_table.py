@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from xsplice_loader.livepatch.sections import refuse_overrun
 from xsplice_loader.memory.address_space import ADDRESS_MASK
 from xsplice_loader.rules import content
 from xsplice_loader.rules import tables as rules
@@ -130,6 +131,9 @@ class AlternativesTable:
         elif self.section.index in self.sections.placement.addresses:
             self._check_entries(replacements)
         elif self.release.passes_note_errors and not self.section.is_allocated:
+            if len(self.sections.payload.uploaded(self.section)) < self._layout.size:
+                refuse_overrun(self.section, self.findings)
+                return
             self.findings.add(
                 rules.TABLE_IN_UPLOAD,
                 f"{SECTION} lacks SHF_ALLOC: Xen reads it where the file was uploaded to, from where no entry leads "

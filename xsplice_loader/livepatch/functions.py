@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from xsplice_loader.c_strings import MAX_NAME, UnterminatedString
 from xsplice_loader.livepatch.patching import (
     ENDBR64_SIZE,
     JUMP_SIZE,
@@ -69,6 +70,8 @@ class FunctionTable:
         self.findings = findings
         self.release = findings.release
         self.new_addresses: set[int] = set()
+        self._known_string = (0, 0, True)
+        """From where to where a long string is known to go on, and whether it has an end."""
         self._offsets: dict[int, int] = {}
         """How many bytes of an old function stay before its jump, by its address."""
 
@@ -94,12 +97,16 @@ class FunctionTable:
 
     def _read_entry(self, index: int, table: bytearray, start: int) -> FunctionEntry | None:
         pointer, new_addr, old_addr, new_size, old_size, version = ENTRY.unpack_from(table, start)
-        name, wild = None, None if pointer else "a NULL pointer"
+        name, wild, part = None, None if pointer else "a NULL pointer", b""
         if pointer:
             try:
                 name = self.memory.read_string(pointer)
+                part = name if name is not None and len(name) == MAX_NAME else b""
             except MemoryFault:
+                part = self.memory.read_available(pointer, MAX_NAME)
                 wild = f"in unmapped memory, at {pointer:#018x}"
+            if part and not self._ends(pointer):
+                name, wild = None, f"at {pointer:#018x}, and runs on into unmapped memory"
         entry = FunctionEntry(index, name, new_addr, old_addr, new_size, old_size, version)
         self.new_addresses.add(new_addr)
         if wild is not None and pointer and old_addr:
@@ -109,7 +116,7 @@ class FunctionTable:
         self._check_fields(entry)
         if not self.release.resolves_before_verifying:
             self._verify(entry)
-        resolved = self._resolve(entry, wild)
+        resolved = self._resolve(entry, wild, UnterminatedString(part))
         if resolved is None or (self.release.resolves_before_verifying and not self._verify(resolved)):
             return None
         if resolved is not entry:
@@ -144,10 +151,33 @@ class FunctionTable:
         elif not self.release.needs_new_size and not entry.old_size:
             self._add(rules.ZERO_FIELDS, entry, "has an old size of 0")
 
-    def _resolve(self, entry: FunctionEntry, wild: str | None) -> FunctionEntry | None:
-        """Return the entry with its old address; `wild` says what is wrong with its pointer to a name, if anything."""
+    def _ends(self, address: int) -> bool:
+        """Tell whether a string has a NUL before mapped memory ends; many entries may have the same long one."""
+        start, end, ends = self._known_string
+        if start <= address < end:
+            return ends
+        at, ends = address, False
+        try:
+            while not ends:
+                part = self.memory.read_string(at)
+                ends = part is None or len(part) < MAX_NAME
+                at += 1 if part is None else len(part) + ends
+        except MemoryFault:
+            at += len(self.memory.read_available(at, MAX_NAME))
+        self._known_string = address, at, ends
+        return ends
+
+    def _resolve(self, entry: FunctionEntry, wild: str | None, part: UnterminatedString) -> FunctionEntry | None:
+        """Return the entry with its old address.
+
+        `wild` says what is wrong with its pointer to a name, if anything; `part` is what can be read of such a name.
+        """
         if entry.old_addr:
             return entry
+        if wild is not None and part and not self.release.prints_errors and not self.lookup.faults_on(part):
+            # Comparing it with other names ends at the first difference, and its end is not looked for.
+            self._add(rules.UNKNOWN_FUNCTION, entry, f"has no old address, and the name to look it up by is {wild}")
+            return None
         if wild is not None:
             self._add(rules.WILD_NAME, entry, f"has no old address, and the name to look it up by is {wild}")
             return None
@@ -172,7 +202,7 @@ class FunctionTable:
                 rules.UNKNOWN_FUNCTION,
                 entry,
                 "has no old address, and its name is neither in Xen nor in a loaded payload",
-                words={"name": entry.shown},
+                words={"name": b"<NULL>" if entry.name is None else entry.name},
                 hint="known names like it: " + ", ".join(near) if near else None,
             )
             return None

@@ -80,6 +80,12 @@ class LoadedSections(NamedTuple):
                 return symbol_in(self.payload, section, address - start)
         return None
 
+    def with_uploaded(self, section: Section, contents: bytes) -> LoadedSections:
+        """Return access to the sections after Xen has overwritten one that it left in the upload buffer."""
+        pages, end = self.payload.pages, section.offset + len(contents)
+        changed = pages[: section.offset] + contents + pages[end:]
+        return self if changed == pages else self._replace(payload=self.payload.changed(changed))
+
     def meaningless(self, section: Section, entry_size: int) -> frozenset[int]:
         """Return which entries of a table have a field whose relocation was refused."""
         return frozenset(offset // entry_size for offset in self.refused.get(section.index, ()))
@@ -157,7 +163,7 @@ def has_whole_entries(section: Section, entry_size: int, findings: Findings) -> 
     findings.add(
         rules.WRONG_TABLE_SIZE,
         f"{section.text_name} has {section.size} bytes, not a multiple of {entry_size}, the size of an entry",
-        words={"size": section.size, "name": section.text_name, "entry_size": entry_size},
+        words={"size": section.size, "name": section.name, "entry_size": entry_size},
         section=section.text_name,
         index=section.index,
     )

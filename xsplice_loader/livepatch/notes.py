@@ -16,9 +16,10 @@ _OWNER = b"GNU"
 
 
 class BrokenNote(NamedTuple):
-    """Why a note is no build-id, and the errno's name that Xen's parser gives for it."""
+    """Why a note is not a build-id, and the errno's name that Xen's parser gives for it."""
 
-    errno: str
+    errno: str | None
+    """None: Xen meets a page fault while it looks."""
     reason: str
 
 
@@ -27,6 +28,8 @@ class NotedId(NamedTuple):
 
     offset: int
     contents: bytes
+    """Without what is not in mapped memory."""
+    size: int
 
 
 class LiveId(NamedTuple):
@@ -49,11 +52,14 @@ class LiveId(NamedTuple):
 def parse_build_id(memory: bytes, size: int) -> NotedId | BrokenNote:
     """Return the build-id in a note of `size` bytes.
 
-    `memory` begins at the note and may go on behind it: padding of the name is not part of Xen's size test, so
-    an id can run up to 3 bytes past the section (`spec/01 13.6`).
+    `memory` begins at the note and may go on after it: padding of the name is not part of Xen's size test, so an id
+    can run up to 3 bytes past the section (xen/common/version.c: xen_build_id_check). Where `memory` is shorter than
+    that, it ends where mapped memory does.
     """
     if size <= NOTE_HEADER.size:
         return BrokenNote("EINVAL", f"it has {size} bytes; the header of a note alone takes {NOTE_HEADER.size}")
+    if len(memory) < NOTE_HEADER.size:
+        return BrokenNote(None, "its header is not in mapped memory")
     name_size, id_size, kind = NOTE_HEADER.unpack_from(memory)
     if kind != NT_GNU_BUILD_ID:
         return BrokenNote("ENODATA", f"its type is {kind}, expected {NT_GNU_BUILD_ID} (build-id)")
@@ -67,9 +73,11 @@ def parse_build_id(memory: bytes, size: int) -> NotedId | BrokenNote:
         return BrokenNote("EINVAL", f"name ({name_size} bytes) and content ({id_size}) do not fit its {size} bytes")
     # Compared as strings, over at most namesz bytes: what stands behind the NUL does not count.
     owner = memory[NOTE_HEADER.size : NOTE_HEADER.size + name_size].split(b"\0", 1)[0]
+    if len(memory) < NOTE_HEADER.size + len(_OWNER) + 1 and _OWNER.startswith(owner):
+        return BrokenNote(None, "its owner runs on into unmapped memory")
     if owner != _OWNER:
         return BrokenNote("ENODATA", f"its owner is {owner[:16]!r}, expected GNU")
     if id_size == 0:
         return BrokenNote("EINVAL", "its build-id is empty")
     start = NOTE_HEADER.size + -(-name_size // 4) * 4
-    return NotedId(start, memory[start : start + id_size].ljust(id_size, b"\0"))
+    return NotedId(start, memory[start : start + id_size], id_size)

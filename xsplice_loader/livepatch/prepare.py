@@ -9,7 +9,7 @@ from xsplice_loader.livepatch import functions
 from xsplice_loader.livepatch.live_functions import NO_FUNCTIONS, LiveTable
 from xsplice_loader.livepatch.loaded import has_whole_entries
 from xsplice_loader.livepatch.notes import NOTE_HEADER, BrokenNote, LiveId, NotedId, parse_build_id
-from xsplice_loader.livepatch.sections import XEN_DEPENDS
+from xsplice_loader.livepatch.sections import XEN_DEPENDS, find_section, refuse_overrun
 from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.rules import content as rules
 from xsplice_loader.rules.errnos import ERRNOS
@@ -50,6 +50,8 @@ class Prepared(NamedTuple):
     build_id: LiveId | None
     depends: LiveId | None
     xen_depends: LiveId | None
+    payload: ObjectFile
+    """The payload as it is read after all that."""
 
 
 def prepare(
@@ -63,7 +65,7 @@ def prepare(
 
     `loaded_ids` maps the build-ids of loaded payloads to their names.
     """
-    entries, new_addresses = _prepare_functions(sections, xen.memory, lookup, findings)
+    entries, new_addresses, sections = _prepare_functions(sections, xen.memory, lookup, findings)
     _check_hooks(sections.payload, findings)
     build_id = _read_note(sections, BUILD_ID, rules.OWN_ID_MALFORMED, findings)
     twin = None if build_id is None else loaded_ids.get(build_id.contents)
@@ -77,11 +79,11 @@ def prepare(
     xen_depends = None
     if findings.release.xen_build_id_check == "late":
         xen_depends = _read_note(sections, XEN_DEPENDS, rules.XEN_DEPENDS_LATE_MALFORMED, findings)
-    if any(map(sections.payload.section_named, TABLES)):
+    if sections.payload.has_unterminated_names or any(map(sections.payload.section_named, TABLES)):
         # Few payloads have tables, and what carries them out takes longer to import than most payloads to load.
         from xsplice_loader.livepatch.tables import prepare_tables  # noqa: PLC0415
 
-        prepare_tables(sections, xen, findings)
+        sections = prepare_tables(sections, xen, findings)
         # A table may change another, and what comes later finds the functions as they are by then.
         entries, new_addresses = _as_they_are(entries, new_addresses, sections, findings.release.function_entry_size)
     return Prepared(
@@ -91,6 +93,7 @@ def prepare(
         build_id,
         depends,
         xen_depends,
+        sections.payload,
     )
 
 
@@ -123,7 +126,7 @@ def read_ids(sections: ObjectFile) -> dict[str, bytes | None]:
     ids: dict[str, bytes | None] = {}
     for name in (BUILD_ID, DEPENDS, XEN_DEPENDS):
         section = sections.section_named(name)
-        parsed = parse_build_id(sections.bytes_of(section), section.size) if section is not None else None
+        parsed = parse_build_id(sections.bytes_of(section) + bytes(3), section.size) if section is not None else None
         ids[name] = parsed.contents if isinstance(parsed, NotedId) else None
     _ids[sections] = ids
     return ids
@@ -131,12 +134,12 @@ def read_ids(sections: ObjectFile) -> dict[str, bytes | None]:
 
 def _prepare_functions(
     sections: LoadedSections, memory: AddressSpace, lookup: Lookup, findings: Findings
-) -> tuple[tuple[FunctionEntry, ...], frozenset[int] | None]:
-    section = sections.payload.section_named(functions.SECTION)
+) -> tuple[tuple[FunctionEntry, ...], frozenset[int] | None, LoadedSections]:
+    section = find_section(sections.payload, functions.SECTION, "prepare", findings)
     if section is None:
-        return (), frozenset()
+        return (), frozenset(), sections
     if not has_whole_entries(section, findings.release.function_entry_size, findings):
-        return (), None
+        return (), None, sections
     table = sections.contents(section)
     if table is None:
         if section.size and not is_refused(section, findings.release):
@@ -149,18 +152,18 @@ def _prepare_functions(
                 section=functions.SECTION,
                 index=section.index,
             )
-        return (), None
+        return (), None, sections
     writable = bytearray(table)
     refused = sections.refused.get(section.index, ())
     reader = functions.FunctionTable(memory, lookup, findings)
     entries = reader.read(writable, refused)
     sections.write(section, writable)
-    return entries, None if refused else frozenset(reader.new_addresses)
+    return entries, None if refused else frozenset(reader.new_addresses), sections
 
 
 def _prepare_left_functions(
     section: Section, sections: LoadedSections, reader: functions.FunctionTable
-) -> tuple[tuple[FunctionEntry, ...], frozenset[int] | None]:
+) -> tuple[tuple[FunctionEntry, ...], frozenset[int] | None, LoadedSections]:
     """Test a table that was not loaded as Xen finds it in the upload's buffer, unrelocated."""
     reader.findings.add(
         rules.DATA_DANGLES,
@@ -169,8 +172,11 @@ def _prepare_left_functions(
         section=functions.SECTION,
         index=section.index,
     )
-    entries = reader.read(bytearray(sections.payload.uploaded(section)), ())
-    return entries, frozenset(reader.new_addresses)
+    table = bytearray(sections.payload.uploaded(section))
+    entries = reader.read(table, ())
+    if len(table) < section.size:
+        refuse_overrun(section, reader.findings)
+    return entries, frozenset(reader.new_addresses), sections.with_uploaded(section, bytes(table))
 
 
 def _as_they_are(
@@ -204,11 +210,11 @@ def _live_table(sections: LoadedSections, release: Release) -> LiveTable:
 
 def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
     for name in findings.release.hook_arrays:
-        section = payload.section_named(name)
+        section = find_section(payload, name, "prepare", findings)
         if section is not None:
             has_whole_entries(section, POINTER_SIZE, findings)
     for name in findings.release.single_hooks:
-        section = payload.section_named(name)
+        section = find_section(payload, name, "prepare", findings)
         if section is not None and has_whole_entries(section, POINTER_SIZE, findings) and section.size != POINTER_SIZE:
             findings.add(
                 rules.SINGLE_HOOK_SIZE,
@@ -230,7 +236,7 @@ def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
 
 
 def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: Findings) -> LiveId | None:
-    section = sections.payload.section_named(name)
+    section = find_section(sections.payload, name, "prepare", findings)
     if section is None or section.size == 0:
         return None
     memory = sections.contents(section, extra=3)
@@ -257,7 +263,12 @@ def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: F
     parsed = parse_build_id(memory, section.size)
     if not isinstance(parsed, BrokenNote):
         address = sections.placement.addresses.get(section.index)
-        return LiveId(None if address is None else address + parsed.offset, parsed.contents)
+        # Padding of the name may make the id end up to 3 bytes after the payload's last page.
+        contents = parsed.contents + bytes(min(3, parsed.size - len(parsed.contents)))
+        return LiveId(None if address is None else address + parsed.offset, contents)
+    if parsed.errno is None:
+        refuse_overrun(section, findings)
+        return None
     findings.add(
         malformed,
         f"{name} is no build-id note: {parsed.reason}",

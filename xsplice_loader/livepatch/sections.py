@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from xsplice_loader.livepatch.notes import BrokenNote, parse_build_id
 from xsplice_loader.rules import content as rules
 from xsplice_loader.rules.errnos import ERRNOS
+from xsplice_loader.rules.sections import UPLOAD_OVERRUN
 
 if TYPE_CHECKING:
     from xsplice_loader.findings import Findings
-    from xsplice_loader.payload import ObjectFile
+    from xsplice_loader.payload import ObjectFile, Section
+    from xsplice_loader.rules.rule import Stage
 
 XEN_DEPENDS = ".livepatch.xen_depends"
 PRINTED_ID = 64
@@ -24,7 +26,7 @@ def check_xen_build_id_early(
 
     `compare` is false where the hypervisor's is not known; then only the form is tested.
     """
-    section = payload.section_named(XEN_DEPENDS)
+    section = find_section(payload, XEN_DEPENDS, "build-id", findings)
     if section is None:
         findings.add(
             rules.NO_XEN_DEPENDS,
@@ -35,6 +37,15 @@ def check_xen_build_id_early(
     # Xen reads on in its copy of the file where the id runs past the section (spec/01 13.6).
     parsed = parse_build_id(payload.uploaded(section, 3), section.size)
     if isinstance(parsed, BrokenNote):
+        if parsed.errno is None:
+            findings.add(
+                UPLOAD_OVERRUN,
+                f"{XEN_DEPENDS} is at {section.offset:#x} of the file: {parsed.reason}",
+                stage="build-id",
+                section=XEN_DEPENDS,
+                index=section.index,
+            )
+            return
         findings.add(
             rules.XEN_DEPENDS_MALFORMED,
             f"{XEN_DEPENDS} is no build-id note: {parsed.reason}",
@@ -44,13 +55,21 @@ def check_xen_build_id_early(
         )
     elif not compare:
         return
+    elif len(parsed.contents) < parsed.size == len(xen_build_id or b""):
+        findings.add(
+            UPLOAD_OVERRUN,
+            f"the id in {XEN_DEPENDS} runs on into unmapped memory",
+            stage="build-id",
+            section=XEN_DEPENDS,
+            index=section.index,
+        )
     elif xen_build_id is None:
         findings.add(
             rules.XEN_WITHOUT_BUILD_ID,
             "the hypervisor has no build-id to compare with",
             words={"code": -ERRNOS["ENODATA"]},
         )
-    elif parsed.contents != xen_build_id:
+    elif (parsed.size, parsed.contents) != (len(xen_build_id), xen_build_id):
         findings.add(
             rules.OTHER_XEN,
             f"the payload is for the Xen with build-id {parsed.contents.hex()}, but this one has {xen_build_id.hex()}",
@@ -60,10 +79,40 @@ def check_xen_build_id_early(
         )
 
 
+def find_section(payload: ObjectFile, name: str, stage: Stage, findings: Findings) -> Section | None:
+    """Return the first section of a name, as Xen searches for it.
+
+    Xen compares names in the upload buffer, in the order of the section table (xen/common/livepatch_elf.c:
+    livepatch_elf_sec_by_name).
+    """
+    broken = payload.name_that_runs_off(name)
+    if broken is not None:
+        findings.add(
+            UPLOAD_OVERRUN,
+            f"the name of section {broken.index} runs on into unmapped memory, and Xen follows it when it looks for "
+            f"{name}",
+            stage=stage,
+            index=broken.index,
+        )
+    return payload.section_named(name)
+
+
+def refuse_overrun(section: Section, findings: Findings) -> None:
+    """Say that Xen reads a section where the upload buffer is not mapped any more."""
+    findings.add(
+        UPLOAD_OVERRUN,
+        f"{section.text_name} lacks SHF_ALLOC, so Xen reads it in the upload buffer; its {section.size:#x} bytes at "
+        f"{section.offset:#x} are not all in the buffer's pages",
+        stage="prepare",
+        section=section.text_name,
+        index=section.index,
+    )
+
+
 def check_special_sections(payload: ObjectFile, findings: Findings) -> None:
     """Test that the sections every payload needs are there and not empty."""
     for name in findings.release.required_sections:
-        section = payload.section_named(name)
+        section = find_section(payload, name, "special-sections", findings)
         if section is None:
             findings.add(rules.SECTION_MISSING, f"there is no section {name}", words={"name": name})
         elif section.size == 0:
@@ -75,13 +124,15 @@ def check_special_sections(payload: ObjectFile, findings: Findings) -> None:
 def check_patching_sections(payload: ObjectFile, findings: Findings) -> None:
     """Test that the payload patches or hooks something (4.14 and later)."""
     names = findings.release.patching_sections
-    found = [section for section in map(payload.section_named, names) if section is not None]
-    for section in found:
-        if section.size == 0:
+    found = False
+    for name in names:
+        section = find_section(payload, name, "patching-sections", findings)
+        found = found or section is not None
+        if section is not None and section.size == 0:
             findings.add(
                 rules.PATCHING_SECTION_EMPTY,
                 f"section {section.text_name} is empty",
-                words={"name": section.text_name},
+                words={"name": section.name},
                 section=section.text_name,
                 index=section.index,
             )

@@ -7,8 +7,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from xsplice_loader.c_strings import UnterminatedString
 from xsplice_loader.payload import elf, text_of
 from xsplice_loader.rules import content as rules
+from xsplice_loader.rules.sections import UPLOAD_OVERRUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
@@ -37,6 +39,8 @@ class _Kept(NamedTuple):
     indices: np.ndarray
     names: list[bytes]
     sizes: list[int]
+    runs_off: int | None
+    """The first of which the name runs on into unmapped memory."""
 
 
 _kept: WeakKeyDictionary[ObjectFile, _Kept] = WeakKeyDictionary()
@@ -57,6 +61,13 @@ def build_symbol_table(
     kept = _kept.get(payload)
     if kept is None:
         kept = _kept[payload] = _symbols_to_keep(payload)
+    if kept.runs_off is not None:
+        findings.add(
+            UPLOAD_OVERRUN,
+            f"the name of symbol {kept.runs_off} runs on into unmapped memory, and Xen copies it",
+            stage="symbol-table",
+            index=kept.runs_off,
+        )
     out = []
     for name_kept, size, value in zip(kept.names, kept.sizes, symbols.values[kept.indices].tolist(), strict=True):
         is_new = new_addresses is not None and value not in new_addresses
@@ -64,7 +75,7 @@ def build_symbol_table(
             findings.add(
                 rules.DUPLICATE_SYMBOL,
                 f"symbol {text_of(name_kept)} is already known to Xen or to a loaded payload",
-                words={"name": text_of(name_kept)},
+                words={"name": name_kept},
                 symbol=text_of(name_kept),
                 hint="rename it, or make it a .L label, which does not enter the symbol table",
             )
@@ -83,7 +94,7 @@ def _symbols_to_keep(payload: ObjectFile) -> _Kept:
     candidates = np.flatnonzero(allocated[inside] & defined)
     candidates = candidates[candidates > 0]
     rows = [
-        (index, name[:NAME_LENGTH], size & 0xFFFF_FFFF)
+        (index, name, size & 0xFFFF_FFFF)
         for index, name, size, in_merged in zip(
             candidates.tolist(),
             payload.symbols.names(candidates),
@@ -91,8 +102,11 @@ def _symbols_to_keep(payload: ObjectFile) -> _Kept:
             merged[inside[candidates]].tolist(),
             strict=True,
         )
-        if name and not (in_merged and name.startswith(b".L"))
+        if (name or isinstance(name, UnterminatedString)) and not (in_merged and name.startswith(b".L"))
     ]
     return _Kept(
-        np.array([index for index, _, _ in rows], np.intp), [name for _, name, _ in rows], [size for *_, size in rows]
+        np.array([index for index, _, _ in rows], np.intp),
+        [name[:NAME_LENGTH] for _, name, _ in rows],
+        [size for *_, size in rows],
+        next((index for index, name, _ in rows if isinstance(name, UnterminatedString)), None),
     )

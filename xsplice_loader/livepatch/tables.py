@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from xsplice_loader.livepatch import alternative_calls, alternatives_table, exception_table
 from xsplice_loader.livepatch.alternatives import apply_alternatives
 from xsplice_loader.livepatch.loaded import has_whole_entries
+from xsplice_loader.livepatch.sections import find_section, refuse_overrun
 from xsplice_loader.memory.placement import is_refused
+from xsplice_loader.payload.upload_buffer import UPLOAD_ADDRESS
 from xsplice_loader.rules import content as rules
 
 if TYPE_CHECKING:
@@ -20,8 +22,8 @@ BUG_FRAMES = tuple(f".bug_frames.{kind}" for kind in range(4))
 EXCEPTION_TABLE = ".ex_table"
 
 
-def prepare_tables(sections: LoadedSections, xen: RunningXen, findings: Findings) -> None:
-    """Test and carry out the tables that Xen works on while loading."""
+def prepare_tables(sections: LoadedSections, xen: RunningXen, findings: Findings) -> LoadedSections:
+    """Test and apply the tables that Xen works on while loading; return the sections as they are afterwards."""
     release = findings.release
     for name in BUG_FRAMES:
         _whole_table(sections, name, BUG_FRAME_SIZE, findings)
@@ -34,17 +36,18 @@ def prepare_tables(sections: LoadedSections, xen: RunningXen, findings: Findings
             alternative_calls.apply_alternative_calls(table, sections, xen, findings)
     table = _whole_table(sections, EXCEPTION_TABLE, exception_table.ENTRY_SIZE, findings)
     if table is not None:
-        _prepare_exception_table(table, sections, findings)
+        sections = _prepare_exception_table(table, sections, findings)
     if release.has_metadata:
         _check_metadata(sections, findings)
+    return sections
 
 
 def _whole_table(sections: LoadedSections, name: str, entry_size: int, findings: Findings) -> Section | None:
-    section = sections.payload.section_named(name)
+    section = find_section(sections.payload, name, "prepare", findings)
     return section if section is not None and has_whole_entries(section, entry_size, findings) else None
 
 
-def _prepare_exception_table(section: Section, sections: LoadedSections, findings: Findings) -> None:
+def _prepare_exception_table(section: Section, sections: LoadedSections, findings: Findings) -> LoadedSections:
     if section.size == 0:
         if not findings.release.empty_exception_table:
             findings.add(
@@ -53,17 +56,33 @@ def _prepare_exception_table(section: Section, sections: LoadedSections, finding
                 section=EXCEPTION_TABLE,
                 index=section.index,
             )
-        return
+        return sections
     _check_loaded(sections, section, findings)
     table = sections.contents(section)
+    if table is None and findings.release.passes_note_errors and not is_refused(section):
+        return _sort_in_upload(section, sections, findings)
     if table is not None and not sections.meaningless(section, exception_table.ENTRY_SIZE):
         address = sections.placement.addresses[section.index]
         offset = findings.release.heap_child_offset
         sections.write(section, exception_table.sort_exception_table(table, address, offset))
+    return sections
+
+
+def _sort_in_upload(section: Section, sections: LoadedSections, findings: Findings) -> LoadedSections:
+    """Sort a table that was not loaded where Xen finds it, in the upload buffer."""
+    table = sections.payload.uploaded(section)
+    if len(table) == section.size:
+        address = UPLOAD_ADDRESS + section.offset
+        offset = findings.release.heap_child_offset
+        return sections.with_uploaded(section, exception_table.sort_exception_table(table, address, offset))
+    if section.size > exception_table.ENTRY_SIZE:
+        # A single entry needs no sorting, and is not read.
+        refuse_overrun(section, findings)
+    return sections
 
 
 def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
-    section = sections.payload.section_named(".modinfo")
+    section = find_section(sections.payload, ".modinfo", "prepare", findings)
     if section is None:
         return
     if section.size == 0:
@@ -75,11 +94,16 @@ def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
         )
         return
     _check_loaded(sections, section, findings)
-    contents = sections.contents(section) or sections.payload.bytes_of(section)
-    if contents[-1]:
+    contents = sections.contents(section)
+    if contents is None and (not findings.release.passes_note_errors or is_refused(section)):
+        return
+    last = contents[-1] if contents else sections.payload.last_byte(section)
+    if last is None:
+        refuse_overrun(section, findings)
+    elif last:
         findings.add(
             rules.METADATA_FORM,
-            f".modinfo ends with byte {contents[-1]:#04x} instead of NUL",
+            f".modinfo ends with byte {last:#04x} instead of NUL",
             section=".modinfo",
             index=section.index,
         )

@@ -69,3 +69,7 @@ def rela_dtype(entry_size: int) -> np.dtype[np.void]:
             "itemsize": entry_size,
         }
     )
+
+
+RELA = rela_dtype(RELA_SIZE)
+"""`Elf64_Rela` by itself."""

@@ -36,6 +36,6 @@ def read(data: bytes, findings: Findings) -> ObjectFile | None:
     if symbols is None:
         return None
     named = name_sections(data, header, sections, findings)
-    if named is None or not check_symbol_names(symbols, findings):
+    if named is None or not check_symbol_names(symbols, sections[symbol_section.link - 1].size, findings):
         return None
     return ObjectFile(data, header, named, symbols)

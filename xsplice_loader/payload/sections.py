@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xsplice_loader.c_strings import string_at
 from xsplice_loader.payload import elf
-from xsplice_loader.payload.object_file import MAX_NOBITS, Header, Section, SymbolEntries, string_at
+from xsplice_loader.payload.object_file import ADDRESS_MASK, MAX_NOBITS, Header, Section, SymbolEntries
+from xsplice_loader.payload.upload_buffer import in_pages
 from xsplice_loader.rules import sections as rules
 
 if TYPE_CHECKING:
     from xsplice_loader.findings import Findings
 
-_ADDRESS_MASK = (1 << 64) - 1
+_SYMBOL_RECORD = {False: 16, True: 24}
+"""Bytes that Xen allocates for each symbol, by whether it notes that a symbol's section is ignored."""
+_MAX_ARRAY = (1 << 32) - 1
+"""Bytes of an array that Xen allocates at most (xen/common/xmalloc_tlsf.c)."""
 
 
 def _c_hex(value: int) -> str:
@@ -105,7 +110,7 @@ def _check_extent(section: Section, file_size: int, findings: Findings) -> None:
     if section.is_nobits:
         return
     end = section.offset + section.size
-    if section.offset > file_size or (end & _ADDRESS_MASK) > file_size:
+    if section.offset > file_size or (end & ADDRESS_MASK) > file_size:
         findings.add(
             rules.DATA_PAST_END,
             f"section {section.index} takes the bytes {section.offset:#x} to {end:#x}, but the file has {file_size:#x}",
@@ -115,16 +120,41 @@ def _check_extent(section: Section, file_size: int, findings: Findings) -> None:
     elif end > file_size:
         findings.add(
             rules.WILD_SIZE,
-            f"section {section.index} at {section.offset:#x} claims {section.size:#x} bytes; the sum wraps, so "
-            "Xen's test does not see that it lies outside the file",
+            f"section {section.index} at {section.offset:#x} claims {section.size:#x} bytes; the sum wraps around "
+            "2^64, so Xen's test does not see that it is not inside the file",
             index=section.index,
         )
 
 
-def _is_string_table(data: bytes, section: Section) -> bool:
+def _wraps(section: Section) -> bool:
+    return section.offset + section.size > ADDRESS_MASK
+
+
+def _is_string_table(data: bytes, section: Section, findings: Findings) -> bool | None:
+    """Tell whether a section is a string table; None where Xen does not survive the look at its ends."""
     if section.type != elf.SHT_STRTAB or section.size == 0:
         return False
-    return data[section.offset] == 0 and data[section.offset + section.size - 1] == 0
+    if not _wraps(section):
+        return data[section.offset] == 0 and data[section.offset + section.size - 1] == 0
+    pages = in_pages(data)
+    for at in (section.offset, (section.offset + section.size - 1) & ADDRESS_MASK):
+        if at >= len(pages):
+            findings.add(
+                rules.UPLOAD_OVERRUN,
+                f"Xen looks at the last byte of section {section.index}, which is outside the upload buffer's pages",
+                index=section.index,
+            )
+            return None
+        if pages[at]:
+            return False
+    return True
+
+
+def _strings_of(data: bytes, section: Section) -> bytes:
+    """Return a string table's bytes: of one whose size wraps, everything up to the end of the upload's pages."""
+    if _wraps(section):
+        return in_pages(data)[section.offset :]
+    return data[section.offset : section.offset + section.size]
 
 
 def name_sections(
@@ -132,22 +162,24 @@ def name_sections(
 ) -> tuple[Section, ...] | None:
     """Return the sections with their names, or None where names cannot be read (`spec/01 §6`)."""
     table = sections[header.name_table_index - 1]
-    if not _is_string_table(data, table):
+    is_table = _is_string_table(data, table, findings)
+    if is_table is False:
         findings.add(
             rules.NAME_TABLE_FORM,
             f"section {table.index}, which e_shstrndx names, is not a string table that begins and ends with NUL",
             index=table.index,
         )
+    if not is_table:
         return None
-    strings = data[table.offset : table.offset + table.size]
+    strings = _strings_of(data, table)
     named, good = [], True
     for section in sections:
         at = header.section_table_offset + section.index * header.section_header_size
         (name,) = elf.WORD.unpack_from(data, at)
-        if name >= len(strings):
+        if name >= table.size:
             findings.add(
                 rules.SECTION_NAME_PAST_END,
-                f"section {section.index} has its name at {name:#x} of a name table of {len(strings):#x} bytes",
+                f"section {section.index} has its name at {name:#x} of a name table of {table.size:#x} bytes",
                 words={"index": section.index},
                 index=section.index,
             )
@@ -177,28 +209,69 @@ def read_symbols(
         )
         return None
     strings = sections[section.link - 1]
-    if not _is_string_table(data, strings):
+    is_table = _is_string_table(data, strings, findings)
+    if is_table is False:
         findings.add(
             rules.STRING_TABLE_FORM,
             f"section {strings.index}, which holds the symbols' names, is not a string table that begins and "
             "ends with NUL",
             index=strings.index,
         )
+    if not is_table:
         return None
-    count = section.size // section.entry_size
-    table = np.frombuffer(data, elf.symbol_dtype(section.entry_size), count, section.offset)
-    return SymbolEntries(section.index, table, data[strings.offset : strings.offset + strings.size])
+    names = _strings_of(data, strings)
+    # Xen counts in 32 bits.
+    count = (section.size // section.entry_size) & 0xFFFF_FFFF
+    if not _wraps(section):
+        table = np.frombuffer(data, elf.symbol_dtype(section.entry_size), count, section.offset)
+    elif count == 1:
+        # Entry 0 is never read.
+        table = np.zeros(1, elf.symbol_dtype(elf.SYM_SIZE))
+    else:
+        _refuse_wild_table(data, section, count, strings, findings)
+        return None
+    return SymbolEntries(section.index, table, names, strings.offset, may_run_off=_wraps(strings))
 
 
-def check_symbol_names(symbols: SymbolEntries, findings: Findings) -> bool:
-    """Test that every symbol's name lies within the string table (`spec/01 7.1`); entry 0 is not looked at."""
-    outside = np.flatnonzero(symbols.table["name"][1:] >= len(symbols.strings)) + 1
-    for index in outside.tolist():
+def _refuse_wild_table(data: bytes, section: Section, count: int, strings: Section, findings: Findings) -> None:
+    """Say what becomes of a symbol table whose size wraps (xen/common/livepatch_elf.c: elf_get_sym)."""
+    record = _SYMBOL_RECORD[findings.release.refuses_ignored_symbols]
+    if count * record > _MAX_ARRAY:
         findings.add(
-            rules.SYMBOL_NAME_PAST_END,
-            f"symbol {index} has its name at {symbols.table['name'][index]:#x} of a string table of "
-            f"{len(symbols.strings):#x} bytes",
-            words={"index": index},
-            index=index,
+            rules.TOO_MANY_SYMBOLS,
+            f"the symbol table claims {count} symbols, for which Xen cannot allocate memory",
+            index=section.index,
         )
+        return
+    pages = in_pages(data)
+    for index in range(1, count):
+        at = section.offset + index * section.entry_size
+        if at + elf.WORD.size > len(pages):
+            break
+        (name,) = elf.WORD.unpack_from(pages, at)
+        if name >= strings.size:
+            _refuse_name(index, name, strings.size, findings)
+            return
+    findings.add(
+        rules.UPLOAD_OVERRUN,
+        f"the symbol table claims {count} symbols, and Xen reads on after the end of the upload buffer's pages",
+        index=section.index,
+        stage="symbols",
+    )
+
+
+def check_symbol_names(symbols: SymbolEntries, size: int, findings: Findings) -> bool:
+    """Test that every symbol's name begins within the string table's `size` bytes; entry 0 is not looked at."""
+    outside = np.flatnonzero(symbols.table["name"][1:] >= min(size, 1 << 32)) + 1
+    for index in outside.tolist():
+        _refuse_name(index, int(symbols.table["name"][index]), size, findings)
     return not len(outside)
+
+
+def _refuse_name(index: int, name: int, size: int, findings: Findings) -> None:
+    findings.add(
+        rules.SYMBOL_NAME_PAST_END,
+        f"symbol {index} has its name at {name:#x} of a string table of {size:#x} bytes",
+        words={"index": index},
+        index=index,
+    )

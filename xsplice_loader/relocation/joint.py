@@ -59,6 +59,9 @@ def joint_of(payload: ObjectFile, placement: Placement, release: Release) -> Joi
 
     What is wrong is found again by who goes through the sections one by one.
     """
+    if release.passes_note_errors and payload.has_loaded_relocations:
+        # Read where they were loaded, as changed by the relocations before them.
+        return None
     known = _known.setdefault(payload, {})
     ignores = release.ignores_empty_sections
     if ignores not in known:
@@ -77,6 +80,8 @@ def _joined(payload: ObjectFile, placement: Placement, groups: list[RelocationSe
     if any(not 0 < section.alignment <= PAGE_SIZE for section in payload.sections if section.is_allocated):
         return None
     lengths = [len(group.entries) for group in groups]
+    if lengths != [group.section.size // group.section.entry_size for group in groups]:
+        return None
     target = np.repeat(np.array([group.target.index for group in groups], np.int64), lengths)
     size = np.repeat(np.array([group.target.size for group in groups], np.uint64), lengths)
     offset, kind, symbol, addend = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xsplice_loader.payload import elf, text_of
+from xsplice_loader.payload import elf
 from xsplice_loader.relocation.diagnosis import diagnose
 from xsplice_loader.relocation.instructions import InstructionFinder, finder_in
 from xsplice_loader.relocation.numbers import INT32, size_text
@@ -117,7 +117,7 @@ class Examiner:
             self.findings.add(
                 rules.IGNORED_SYMBOL,
                 f"relocation {row} in {relocations} refers to {symbol}, whose section is not loaded",
-                words={"name": text_of(self.payload.symbols.name(index))},
+                words={"name": self.payload.symbols.name(index)},
                 symbol=symbol,
                 **common,
             )
@@ -154,7 +154,7 @@ class Examiner:
                 rules.OFFSET_PAST_END,
                 f"relocation {row} in {relocations} writes {kind.width // 8} bytes at offset {offset:#x} of "
                 f"{self.section_name}, which has {size:#x}",
-                words={"section": self.section_name},
+                words={"section": self.group.target.name},
                 **common,
             )
             return
@@ -179,7 +179,7 @@ class Examiner:
         self.findings.add(
             rules.OVERFLOW,
             f"relocation {row} in {relocations}: {symbol} is {size_text(overflow.value)} away, and 32 bits reach 2 GiB",
-            words={"index": row, "relocations": relocations, "section": self.section_name},
+            words={"index": row, "relocations": self.group.section.name, "section": self.group.target.name},
             s=overflow.s,
             a=overflow.a,
             p=overflow.p,

@@ -11,10 +11,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from xsplice_loader.c_strings import UnterminatedString
 from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.payload import elf, text_of
 from xsplice_loader.rules import observations
 from xsplice_loader.rules import placing as rules
+from xsplice_loader.rules.sections import UPLOAD_OVERRUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +40,13 @@ class ResolvedSymbols(NamedTuple):
     """Not found, but taken to lie at the start of Xen's image, as bool."""
     sections: np.ndarray
     """The address of each section by its index, as uint64; 0 for those without one."""
+    buffer: bytes | None = None
+    """The upload buffer with the values in it, where that changes anything else that is read of it."""
+
+
+def no_name(_prefix: bytes) -> bool:
+    """Tell that no name begins with a prefix."""
+    return False
 
 
 class Lookup(NamedTuple):
@@ -49,6 +58,21 @@ class Lookup(NamedTuple):
     """Known names that resemble one, for a hint."""
     assumed_address: int | None
     """What to take for a symbol that is not found; None: refuse it."""
+    begins_a_name: Callable[[bytes], bool] = no_name
+    """Whether any name of Xen's table begins with these bytes."""
+
+    def find(self, name: bytes) -> int | None:
+        """Return the address of a name, or None; what has no end is equal to no name."""
+        return None if isinstance(name, UnterminatedString) else self.address_of(name)
+
+    def find_or_assume(self, name: bytes) -> int | None:
+        """Return the address of a name, or what is taken for one that is not found."""
+        found = self.find(name)
+        return self.assumed_address if found is None and name else found
+
+    def faults_on(self, name: bytes) -> bool:
+        """Tell whether the search itself runs off a name without an end; it compares up to the first difference."""
+        return isinstance(name, UnterminatedString) and (not name or self.begins_a_name(name))
 
 
 class _Sorts(NamedTuple):
@@ -124,22 +148,31 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
     assumed = np.zeros(len(symbols), bool)
 
     undefined, names, strange = sorts.undefined, sorts.names, sorts.strange
-    addresses_found = list(map(lookup.address_of, names))
+    buffer: bytes | None = None
+    name_of: Callable[[int], bytes | None] = symbols.name
+    if payload.is_changed_by_symbols:
+        # Few payloads are, and none that a linker made.
+        from xsplice_loader.relocation.symbol_values import store_values  # noqa: PLC0415
+
+        stored = store_values(payload, addresses, lookup.find_or_assume, findings.release)
+        values, unplaced, buffer, name_of = stored.values, stored.unplaced & usable, stored.buffer, stored.names.get
+        names = tuple(stored.names[index] for index in undefined.tolist())
+    addresses_found = list(map(lookup.find if symbols.may_run_off or buffer else lookup.address_of, names))
     if None not in addresses_found and not len(strange):
         values[undefined] = np.array(addresses_found, np.uint64)
         usable[undefined] = True
-        return _resolved(values, usable, unplaced, assumed, addresses, findings)
+        return _resolved(values, usable, unplaced, assumed, addresses, buffer, findings)
     address_by_index = dict(zip(undefined.tolist(), addresses_found, strict=True))
     section_index = symbols.table["section"]
     for index in np.union1d(undefined, strange).tolist():
-        name = symbols.name(index)
+        name = name_of(index) or b""
         where = int(section_index[index])
         if where != elf.SHN_UNDEF:
             _refuse_index(name, index, where, count, findings)
             continue
         found = address_by_index[index]
         if found is None:
-            if lookup.assumed_address is None or not name:
+            if lookup.assumed_address is None or not name or isinstance(name, UnterminatedString):
                 _refuse_unknown(name, index, lookup, findings)
                 continue
             findings.add(
@@ -153,7 +186,7 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
         values[index] = found
         usable[index] = True
 
-    return _resolved(values, usable, unplaced, assumed, addresses, findings)
+    return _resolved(values, usable, unplaced, assumed, addresses, buffer, findings)
 
 
 def _resolved(
@@ -162,11 +195,12 @@ def _resolved(
     unplaced: np.ndarray,
     assumed: np.ndarray,
     sections: np.ndarray,
+    buffer: bytes | None,
     findings: Findings,
 ) -> ResolvedSymbols:
     if findings.release.refuses_ignored_symbols:
         usable &= ~unplaced
-    return ResolvedSymbols(values, usable, unplaced, assumed, sections)
+    return ResolvedSymbols(values, usable, unplaced, assumed, sections, buffer)
 
 
 def _refuse_index(name: bytes, index: int, where: int, count: int, findings: Findings) -> None:
@@ -175,7 +209,7 @@ def _refuse_index(name: bytes, index: int, where: int, count: int, findings: Fin
         findings.add(
             rules.COMMON_SYMBOL,
             f"symbol {shown} is in COMMON, which a linker would still have to allocate",
-            words={"name": text_of(name)},
+            words={"name": name},
             symbol=text_of(name),
             index=index,
             hint="compile with -fno-common",
@@ -199,6 +233,15 @@ def _refuse_index(name: bytes, index: int, where: int, count: int, findings: Fin
 
 
 def _refuse_unknown(name: bytes, index: int, lookup: Lookup, findings: Findings) -> None:
+    if lookup.faults_on(name):
+        findings.add(
+            UPLOAD_OVERRUN,
+            f"the name of symbol {index} runs on into unmapped memory, and Xen follows it when it looks it up",
+            stage="resolution",
+            symbol=text_of(name),
+            index=index,
+        )
+        return
     near = [text_of(other) for other in lookup.names_like(name)]
     if name == b"_GLOBAL_OFFSET_TABLE_":
         hint = "the code was compiled for a global offset table; compile with -fno-pic, or with hidden visibility"
@@ -209,7 +252,7 @@ def _refuse_unknown(name: bytes, index: int, lookup: Lookup, findings: Findings)
     findings.add(
         rules.UNKNOWN_SYMBOL,
         f"symbol {text_of(name) or f'number {index} (it has no name)'} is neither in Xen nor in a loaded payload",
-        words={"name": text_of(name)},
+        words={"name": name},
         symbol=text_of(name),
         index=index,
         hint=hint,

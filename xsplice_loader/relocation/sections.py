@@ -47,7 +47,7 @@ def relocation_sections(payload: ObjectFile, findings: Findings) -> Iterator[Rel
                 f"{section.text_name} has sh_link {section.link}; the symbol table is section "
                 f"{payload.symbols.section_index}",
                 words={
-                    "name": section.text_name,
+                    "name": section.name,
                     "link": section.link - (1 << 32 if section.link >> 31 else 0),
                     "expected": payload.symbols.section_index,
                 },

@@ -127,9 +127,27 @@ SYMBOL_NAME_PAST_END = _symbol(
 WILD_SIZE = _section(
     "XSP044",
     "sh_offset + sh_size does not wrap around 2^64",
-    "Xen's test adds the two in 64 bits and does not see the wrap; it then reads far outside the file.",
-    "spec/01 5.2",
+    "Xen's test adds the two in 64 bits and does not see the wrap. A section that it does not read does no harm; where "
+    "it reads one, it reads far outside the file.",
+    "xen/common/livepatch_elf.c: elf_resolve_sections",
+    severity="warning",
+)
+UPLOAD_OVERRUN = _section(
+    "XSP045",
+    "what Xen reads of the file is within the pages of its copy",
+    "Xen copies the file into whole pages, and follows offsets and strings in them. The page after the last one is not "
+    "mapped: reading there is a page fault.",
+    "xen/common/livepatch.c: livepatch_upload",
     crash=True,
+)
+TOO_MANY_SYMBOLS = _symbol(
+    "XSP046",
+    "Xen can allocate a record for each symbol",
+    "Xen keeps a record of its own for each symbol. The number of symbols is taken from the size of their table, which "
+    "can only be too large where the test of that size does not see that it wraps.",
+    "xen/common/livepatch_elf.c: elf_get_sym",
+    errno="ENOMEM",
+    words="Could not allocate memory for symbols",
 )
 
 ALL = (
@@ -148,4 +166,6 @@ ALL = (
     SECTION_NAME_PAST_END,
     SYMBOL_NAME_PAST_END,
     WILD_SIZE,
+    UPLOAD_OVERRUN,
+    TOO_MANY_SYMBOLS,
 )

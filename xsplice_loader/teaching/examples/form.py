@@ -55,6 +55,15 @@ EXAMPLES: dict[Rule, Recipe] = {
     sections.SECTION_NAME_PAST_END: _spoilt("A section's name lies far outside.", "section .text name 0x7fffffff"),
     sections.SYMBOL_NAME_PAST_END: _spoilt("A symbol's name lies far outside.", "symbol replacement name 0x7fffffff"),
     sections.WILD_SIZE: _spoilt("Offset and size of the code add up to less than either.", "section .text size -1"),
+    sections.UPLOAD_OVERRUN: _spoilt(
+        "Entry 1 of the symbol table is said to be 2^62 bytes after entry 0.",
+        "section .symtab size -4",
+        "section .symtab entsize 0x3fffffffffffffff",
+    ),
+    sections.TOO_MANY_SYMBOLS: _spoilt(
+        "A symbol table of almost 2^64 bytes claims 2863311525 symbols, after 32 bits.",
+        "section .symtab size -136",
+    ),
 }
 WITHOUT: dict[Rule, str] = {
     upload.UNREADABLE: "it is about a file that cannot be read, so there is nothing to load",
