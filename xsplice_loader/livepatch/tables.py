@@ -75,9 +75,7 @@ def _sort_in_upload(section: Section, sections: LoadedSections, findings: Findin
         address = UPLOAD_ADDRESS + section.offset
         offset = findings.release.heap_child_offset
         return sections.with_uploaded(section, exception_table.sort_exception_table(table, address, offset))
-    if section.size > exception_table.ENTRY_SIZE:
-        # A single entry needs no sorting, and is not read.
-        refuse_overrun(section, findings)
+    refuse_overrun(section, findings)
     return sections
 
 
@@ -85,7 +83,9 @@ def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
     section = find_section(sections.payload, ".modinfo", "prepare", findings)
     if section is None:
         return
-    if section.size == 0:
+    # Xen keeps the length in 32 bits.
+    length = section.size & 0xFFFF_FFFF
+    if length == 0:
         findings.add(
             rules.METADATA_EMPTY,
             ".modinfo is empty: Xen would read the byte 4 GiB behind it",
@@ -97,7 +97,7 @@ def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
     contents = sections.contents(section)
     if contents is None and (not findings.release.passes_note_errors or is_refused(section)):
         return
-    last = contents[-1] if contents else sections.payload.last_byte(section)
+    last = contents[-1] if contents else sections.payload.uploaded_byte(section.offset + length - 1)
     if last is None:
         refuse_overrun(section, findings)
     elif last:

@@ -185,13 +185,9 @@ class ObjectFile:
         end = section.offset + section.size + extra
         return (self.data if end <= len(self.data) else self.pages)[section.offset : end]
 
-    def last_byte(self, section: Section) -> int | None:
-        """Return a section's last byte in the upload buffer; None where that is not mapped.
-
-        The sum of offset and size may wrap, and lead back into the file.
-        """
-        at = (section.offset + section.size - 1) & ADDRESS_MASK
-        return self.pages[at] if at < len(self.pages) else None
+    def uploaded_byte(self, offset: int) -> int | None:
+        """Return a byte of the upload buffer; None where that is not mapped."""
+        return self.pages[offset] if offset < len(self.pages) else None
 
     def relocation_entries(self, section: Section) -> np.ndarray:
         """Return a RELA section's entries, as many as the upload buffer holds; its size must have been tested."""
