@@ -31,6 +31,7 @@ from xsplice_loader.livepatch.sections import (
 from xsplice_loader.livepatch.symbol_table import build_symbol_table
 from xsplice_loader.memory.address_space import UPPER_HALF, Mapping
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
+from xsplice_loader.memory.sparse import copied
 from xsplice_loader.memory.vmalloc import OutOfMemoryError
 from xsplice_loader.payload import ObjectFile, PayloadFile, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
@@ -145,7 +146,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
             PayloadStatus(functions=[FunctionState()] * prepared.table.entries),
         )
     )
-    return story.end(image.copy(), mapping.unknown)
+    return story.end(copied(image), mapping.unknown)
 
 
 def _note_assumptions(host: HostState, findings: Findings) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from xsplice_loader.host import Host
     from xsplice_loader.hypervisor import Hypervisor
@@ -64,7 +65,21 @@ def upload_file(host: Host, file: str, data: bytes | OSError) -> LoadResult:
 
     if isinstance(data, OSError):
         return unreadable(file, data)
-    return host.upload(name_of(file), data, file=file)
+    with enough_memory():
+        return host.upload(name_of(file), data, file=file)
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Say in one sentence what this machine has no room for.
+
+    Raises:
+        UnusableError: there is no room for it.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise UnusableError(str(error) or "out of memory") from None
 
 
 def safe(text: str) -> str:

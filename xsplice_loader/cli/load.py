@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import click
 
 from xsplice_loader import __version__
-from xsplice_loader.cli.hosting import UNUSABLE, UnusableError, find_hypervisor, safe, upload_file
+from xsplice_loader.cli.hosting import UNUSABLE, UnusableError, enough_memory, find_hypervisor, safe, upload_file
 from xsplice_loader.cli.options import check_places, hypervisor_options, loading_options, schema_option
 from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
 from xsplice_loader.cli.parameters import Arguments
@@ -158,7 +158,8 @@ def run(settings: Settings) -> int:
         steps = None
         results = [upload_file(host, file, contents[file]) for file in settings.payloads]
     else:
-        steps, results = _run(settings, host, commands, contents)
+        with enough_memory():
+            steps, results = _run(settings, host, commands, contents)
     has_died = steps is not None and any(step.crash is not None for step in steps)
     runs = before if has_died else [*before, *_execute(host, settings, "after", required=True)]
     _write_files(settings, results)

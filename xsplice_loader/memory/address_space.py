@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
+from xsplice_loader.memory.sparse import zeros
 from xsplice_loader.releases import PAGE_SIZE, Permissions
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Mapping:
         self.end = start + len(mfns) * PAGE_SIZE
         """The address behind the last page."""
         self.mfns = mfns
-        self.contents = np.zeros(len(mfns) * PAGE_SIZE, np.uint8)
+        self.contents = zeros(len(mfns) * PAGE_SIZE)
         """The bytes, as uint8. Fresh pages are taken to be zero (`spec/02 §3`)."""
         self.protections = [Protection(start, self.end, PAGE_HYPERVISOR)]
         self.unknown: tuple[UnknownRange, ...] = ()
