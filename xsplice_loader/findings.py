@@ -28,6 +28,11 @@ def raw(word: object) -> str:
     return word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else str(word)
 
 
+def visible(text: str) -> str:
+    r"""Return a text that is as `raw` returns it with bytes that are not UTF-8 as `\xNN`."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def cut(text: str, room: int = LOG_LINE) -> str:
     r"""Return what is seen of a text that Xen prints: as many bytes as its buffer takes, less the levels of lines.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xsplice_loader.findings import visible
 from xsplice_loader.host import oversights
 from xsplice_loader.host.context import Context
 from xsplice_loader.host.oversights import EAGAIN
@@ -16,7 +17,7 @@ from xsplice_loader.host.transcript import MachineDiedError, Transcript
 from xsplice_loader.host.work import APPLYING, REVERTING, Direction, Work
 from xsplice_loader.livepatch import hooks
 from xsplice_loader.livepatch.expectations import disappointments
-from xsplice_loader.livepatch.live_functions import shown_name
+from xsplice_loader.livepatch.live_functions import printed_name
 from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS
 from xsplice_loader.results import ActionResult
 from xsplice_loader.rules import actions as rules
@@ -214,19 +215,20 @@ class _Action:
         found = disappointments(functions, self.host.memory)
         while (failed := self.context.read(next, found, None)) is not None:
             function = failed.function
-            name = self.context.read(shown_name, function, self.host.memory)
+            printed = self.context.read(printed_name, function, self.host.memory)
+            name = visible(printed)
             message = f"entry {function.number} of .livepatch.funcs ({name}) {failed.message}"
             if failed.rule is rules.NOT_COMPARED:
                 self.transcript.add(failed.rule, message)
                 continue
             if failed.expected is not None and failed.actual is not None:
                 self.transcript.say(
-                    f"{name}: expectation failed: expected:{failed.expected.hex()}, actual:{failed.actual}"
+                    f"{printed}: expectation failed: expected:{failed.expected.hex()}, actual:{failed.actual}"
                 )
             return self.transcript.add(
                 failed.rule,
                 message,
-                words={"name": name if function.name else "unknown"},
+                words={"name": printed if function.name else "unknown"},
                 section=".livepatch.funcs",
                 index=function.number,
                 symbol=name,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from xsplice_loader.findings import LOG_LINE, cut
+from xsplice_loader.findings import LOG_LINE, cut, raw
 from xsplice_loader.livepatch.function_states import STATE_NUMBERS
-from xsplice_loader.livepatch.live_functions import shown_name
+from xsplice_loader.livepatch.live_functions import printed_name
 from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS
 from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.results import LIVEPATCH
@@ -39,7 +40,7 @@ def dump(host: HostState) -> Iterator[str]:
         printed = cut(level + said, LOG_LINE + len(LEVEL))
         line = before + (printed if before else printed.removeprefix(level))
         # What fills Xen's buffer loses its newline.
-        before = line if len((level + said).encode()) >= LOG_LINE + len(LEVEL) else ""
+        before = line if len((level + said).encode("utf-8", "surrogateescape")) >= LOG_LINE + len(LEVEL) else ""
         if not before:
             yield from line.split("\n")
     if before:
@@ -64,7 +65,7 @@ def _payload(loaded: LoadedPayload, host: HostState) -> Iterator[str]:
     state = f"{loaded.status.state}({STATE_NUMBERS[loaded.status.state]})"
     text, rw, ro = (f"{region.address:016x}" for region in loaded.placement.regions)
     yield (
-        f" name={loaded.shown_name} state={state} {text} (.data={rw}, .rodata={ro}) "
+        f" name={raw(os.fsencode(loaded.name))} state={state} {text} (.data={rw}, .rodata={ro}) "
         f"using {loaded.placement.pages} pages."
     )
     strings = loaded.metadata.strings(host.memory)
@@ -72,7 +73,7 @@ def _payload(loaded: LoadedPayload, host: HostState) -> Iterator[str]:
         yield f"{LIVEPATCH}module metadata:"
         yield from (f"{LIVEPATCH}  {string}" for string in strings)
     for function in loaded.table.functions(host.memory, host.release):
-        name = shown_name(function, host.memory)
+        name = printed_name(function, host.memory)
         yield (
             f"    {name} patch {function.old_addr:016x}({function.old_size}) "
             f"with {function.new_addr:016x} ({function.new_size})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from xsplice_loader.findings import visible
 from xsplice_loader.host.designs import DESIGNS, design_of
 from xsplice_loader.host_state import MAX_SIZE, HostState, LoadedPayload
 from xsplice_loader.loading import load_payload
@@ -157,7 +158,7 @@ class Host:
 
     def _listed(self, loaded: LoadedPayload) -> ListedPayload:
         try:
-            metadata: tuple[str, ...] | None = tuple(loaded.metadata.strings(self.state.memory))
+            metadata: tuple[str, ...] | None = tuple(map(visible, loaded.metadata.strings(self.state.memory)))
         except MemoryFault:
             metadata = None
         return ListedPayload(loaded.shown_name, loaded.status.state, loaded.status.rc, metadata)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xsplice_loader.findings import Voice, cut
+from xsplice_loader.findings import Voice, cut, raw
 from xsplice_loader.results import LIVEPATCH
 
 if TYPE_CHECKING:
@@ -32,12 +33,15 @@ class Transcript:
         self.findings: list[Finding] = []
 
     def say(self, text: str) -> None:
-        """Note a line of the live-patch code; what it does is printed in release builds of every release."""
+        """Note a line of the live-patch code, in the form of `findings.raw`.
+
+        What it does is printed in release builds of every release.
+        """
         self.lines.append(cut(f"{LIVEPATCH}{text}"))
 
     def say_of(self, payload: LoadedPayload, text: str) -> None:
         """Note a line that begins with a payload's name."""
-        self.say(f"{payload.shown_name}: {text}")
+        self.say(f"{raw(os.fsencode(payload.name))}: {text}")
 
     def add(
         self, rule: Rule, message: str, *, words: dict[str, Any] | None = None, errno: int | None = None, **details: Any

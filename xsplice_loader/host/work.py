@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from xsplice_loader.findings import visible
 from xsplice_loader.host import oversights
 from xsplice_loader.host.write_access import write_access
 from xsplice_loader.livepatch import hooks
 from xsplice_loader.livepatch.applying import Patch, Patching, ShortNopError
 from xsplice_loader.livepatch.function_states import APPLIED
-from xsplice_loader.livepatch.live_functions import shown_name
+from xsplice_loader.livepatch.live_functions import printed_name
 from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.rules import actions as rules
 
@@ -133,8 +134,9 @@ class Work:
         patching = self._patching(loaded)
         wrong = self.context.read(patching.inconsistent, mark)
         if wrong is not None:
-            name = self.context.read(shown_name, wrong, self.context.memory)
-            self.transcript.say_of(loaded, f"Payload has a function: '{name}' with inconsistent applied state.")
+            printed = self.context.read(printed_name, wrong, self.context.memory)
+            name = visible(printed)
+            self.transcript.say_of(loaded, f"Payload has a function: '{printed}' with inconsistent applied state.")
             self.transcript.die(
                 rules.INCONSISTENT,
                 f"after its {direction.name} hook, {name} is not marked as {'' if mark else 'not '}patched",

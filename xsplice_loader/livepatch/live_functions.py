@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from xsplice_loader.findings import raw, visible
 from xsplice_loader.livepatch.functions import ENTRY, INSN_BUFFER_SIZE
 
 if TYPE_CHECKING:
@@ -69,7 +70,16 @@ NO_FUNCTIONS = LiveTable(0, 0)
 
 
 def shown_name(function: LiveFunction, memory: AddressSpace) -> str:
-    """Return a function's name as Xen prints it.
+    """Return a function's name as text.
+
+    Raises:
+        MemoryFault: it is where nothing is mapped.
+    """
+    return visible(printed_name(function, memory))
+
+
+def printed_name(function: LiveFunction, memory: AddressSpace) -> str:
+    """Return a function's name as Xen prints it, in the form of `findings.raw`.
 
     Raises:
         MemoryFault: it lies where nothing is mapped.
@@ -77,4 +87,4 @@ def shown_name(function: LiveFunction, memory: AddressSpace) -> str:
     if not function.name:
         return "<NULL>"
     name = memory.read_string(function.name)
-    return "?" if name is None else name.decode("utf-8", "backslashreplace")
+    return "?" if name is None else raw(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from xsplice_loader.findings import raw
+
 if TYPE_CHECKING:
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
@@ -20,14 +22,14 @@ class Metadata(NamedTuple):
     size: int = 0
 
     def strings(self, memory: AddressSpace) -> list[str]:
-        """Return the strings.
+        """Return the strings as Xen prints them, in the form of `findings.raw`.
 
         Raises:
             MemoryFault: they stood in the upload's buffer, which is gone.
         """
         contents = memory.read(self.address, self.size) if self.size else b""
         strings = (contents or b"").removesuffix(b"\0").split(b"\0") if contents else []
-        return [string.decode("utf-8", "backslashreplace") for string in strings]
+        return [raw(string) for string in strings]
 
 
 def metadata_of(payload: ObjectFile, placement: Placement, release: Release) -> Metadata:
