@@ -85,7 +85,7 @@ def find_section(payload: ObjectFile, name: str, stage: Stage, findings: Finding
     Xen compares names in the upload buffer, in the order of the section table (xen/common/livepatch_elf.c:
     livepatch_elf_sec_by_name).
     """
-    broken = payload.name_that_runs_off(name)
+    broken = payload.name_that_runs_off(name) if payload.has_unterminated_names else None
     if broken is not None:
         findings.add(
             UPLOAD_OVERRUN,

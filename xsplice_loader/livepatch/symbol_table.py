@@ -108,5 +108,7 @@ def _symbols_to_keep(payload: ObjectFile) -> _Kept:
         np.array([index for index, _, _ in rows], np.intp),
         [name[:NAME_LENGTH] for _, name, _ in rows],
         [size for *_, size in rows],
-        next((index for index, name, _ in rows if isinstance(name, UnterminatedString)), None),
+        next((index for index, name, _ in rows if isinstance(name, UnterminatedString)), None)
+        if payload.symbols.may_run_off
+        else None,
     )

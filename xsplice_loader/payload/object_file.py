@@ -145,8 +145,6 @@ class ObjectFile:
 
     def name_that_runs_off(self, name: str) -> Section | None:
         """Return the section whose name Xen cannot compare with `name` when it searches for that one, if any."""
-        if not self.has_unterminated_names:
-            return None
         wanted = name.encode()
         for section in self.sections:
             if section.name == wanted and not isinstance(section.name, UnterminatedString):
