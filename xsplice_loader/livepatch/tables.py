@@ -59,7 +59,7 @@ def _prepare_exception_table(section: Section, sections: LoadedSections, finding
         return sections
     _check_loaded(sections, section, findings)
     table = sections.contents(section)
-    if table is None and findings.release.passes_note_errors and not is_refused(section):
+    if table is None and findings.release.passes_note_errors and not is_refused(section, findings.release):
         return _sort_in_upload(section, sections, findings)
     if table is not None and not sections.meaningless(section, exception_table.ENTRY_SIZE):
         address = sections.placement.addresses[section.index]
@@ -95,7 +95,7 @@ def _check_metadata(sections: LoadedSections, findings: Findings) -> None:
         return
     _check_loaded(sections, section, findings)
     contents = sections.contents(section)
-    if contents is None and (not findings.release.passes_note_errors or is_refused(section)):
+    if contents is None and (not findings.release.passes_note_errors or is_refused(section, findings.release)):
         return
     last = contents[-1] if contents else sections.payload.uploaded_byte(section.offset + length - 1)
     if last is None:
