@@ -14,6 +14,7 @@ from xsplice_loader.payload.elf import SHN_UNDEF
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from xsplice_loader.host.structures import Structures
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.function_states import PayloadStatus
     from xsplice_loader.livepatch.functions import FunctionEntry
@@ -62,6 +63,12 @@ class LoadedPayload:
         """The name as text."""
         return text_of(os.fsencode(self.name))
 
+    @property
+    def is_safe_to_reapply(self) -> bool:
+        """Whether it may be applied once more after a revert; its own hooks may have the last word."""
+        changed = self.status.may_be_reapplied
+        return self.may_be_reapplied if changed is None else changed
+
     def has_lost(self, note: str) -> bool:
         """Tell whether a note was left in the upload's buffer, which is gone (`spec/01 §14.5`)."""
         section = self.payload.section_named(note)
@@ -105,6 +112,9 @@ class HostState:
     patched: dict[int, None] = field(default_factory=dict)
     """The old addresses of all functions that were ever patched, in that order."""
 
+    structures: Structures | None = None
+    """Xen's own data on payloads in memory; None until a hook is run."""
+
     @property
     def memory(self) -> AddressSpace:
         """The host's mapped memory."""
@@ -121,6 +131,8 @@ class HostState:
     def unload(self, loaded: LoadedPayload) -> None:
         """Forget a payload and give its memory back."""
         self.payloads.remove(loaded)
+        if self.structures is not None:
+            self.structures.free(loaded, self.memory)
         self.virtual.vfree(loaded.mapping)
 
     def address_of(self, name: bytes) -> int | None:

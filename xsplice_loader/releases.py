@@ -87,6 +87,8 @@ WORDS_20 = _since("the 20th feature word", "4.14.6", "4.15.5", "4.16.5", "4.17.2
 WORDS_21 = _since("the 21st feature word", "4.17.6", "4.18.6", "4.19.3", "4.20.1")
 WORDS_22 = _since("the 22nd feature word", "4.21.1", "4.22.0")
 ABSENT_FEATURES = _since("alternatives for absent features", "4.17.6", "4.18.5", "4.19.3", "4.20.1")
+# What hooks and trapping instructions see of Xen.
+NAMED_TRAPS = _since("a fatal trap is printed by its exception's name", "4.21.1", "4.22.0")
 
 _HOOKS_ARRAYS = (".livepatch.hooks.load", ".livepatch.hooks.unload")
 _HOOKS_SINGLE = tuple(
@@ -181,6 +183,16 @@ class Release(NamedTuple):
     """Which pages of its own and of active payloads Xen makes writable while it patches."""
     text_active_from_load: bool
     """A payload's bug frames and exception table count from its upload on; before: only while it is applied."""
+    region_has_rodata: bool
+    """`struct virtual_region` also holds the bounds of read-only data."""
+    region_tables_have_ends: bool
+    """`struct virtual_region` holds where each table of bug frames ends; before: how many frames it has."""
+    bug_instruction: bytes
+    """The instruction of BUG, WARN and ASSERT."""
+    invalid_opcode_panic: str
+    """What Xen panics with after an invalid opcode that nothing was prepared for."""
+    panic_names_context: bool
+    """It says so if interrupts were disabled."""
     has_expectations: bool
     """Expected bytes, and with them the flag NODEPS and the eight hooks."""
     skipping_routines: tuple[str, str]
@@ -278,6 +290,14 @@ SWITCHES: dict[str, tuple[Any, *tuple[tuple[ChangeSet, Any], ...]]] = {
     "clears_write_protection": (True, (RELAXED_TEXT, False)),
     "relaxed_pages": ((), (RELAXED_TEXT, ("r-x",)), (RELAXED_RODATA, ("r-x", "r--"))),
     "text_active_from_load": (False, (SET_C, True)),
+    "region_has_rodata": (False, (RELAXED_RODATA, True)),
+    "region_tables_have_ends": (False, (IN_4_19, True)),
+    "bug_instruction": (b"\x0f\x0b", (IN_4_22, b"\xd6")),
+    "invalid_opcode_panic": (
+        "FATAL TRAP: vector = 6 (invalid opcode)",
+        (NAMED_TRAPS, "FATAL TRAP: vec 6, #UD[0000]"),
+    ),
+    "panic_names_context": (False, (NAMED_TRAPS, True)),
     "has_expectations": (False, (IN_4_14, True)),
     "skipping_routines": (
         ("common_livepatch_apply", "common_livepatch_revert"),

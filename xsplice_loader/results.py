@@ -83,7 +83,7 @@ Verb = Literal["apply", "revert", "replace", "unload"]
 
 
 class ActionError(Exception):
-    """An action was not carried out; `errno` is what Xen returned (None for a crash)."""
+    """An action was not carried out; `errno` is what Xen returned (None for a crash, or where it is unknown)."""
 
     def __init__(self, message: str, errno: int | None) -> None:
         super().__init__(message)
@@ -96,7 +96,8 @@ class ActionResult(NamedTuple):
     verb: Verb
     name: str
     rc: int | None
-    """What the hypercall returned: 0, a negative errno, or what a hook returned; None: the machine died."""
+    """What the hypercall returned: 0, a negative errno, or what a hook returned; None: the machine died, or what
+    comes of the action is unknown."""
     crash: str | None = None
     """The rule that says why the machine would not have survived."""
     had_nothing_to_do: bool = False
@@ -108,6 +109,8 @@ class ActionResult(NamedTuple):
     log: tuple[str, ...] = ()
     """The lines that Xen prints on its console, as they stand there."""
     findings: tuple[Finding, ...] = ()
+    unknown: str | None = None
+    """Why what comes of the action is unknown: a hook that could not be followed to its end."""
 
     @property
     def succeeded(self) -> bool:
@@ -124,10 +127,9 @@ class ActionResult(NamedTuple):
         """
         if not self.succeeded:
             rc = self.rc or self.payload_rc or 0
+            errno = -rc if rc < 0 and self.rc is not None else None
             errors = (finding.message for finding in self.findings if finding.severity == "error")
-            raise ActionError(
-                next(errors, f"{self.verb} {self.name}: {rc}"), -rc if rc < 0 and self.crash is None else None
-            )
+            raise ActionError(next(errors, f"{self.verb} {self.name}: {rc}"), errno)
 
 
 class ListedPayload(NamedTuple):
@@ -158,7 +160,7 @@ class Step(NamedTuple):
 
     command: str
     rc: int | None
-    """The tool's exit status; None: the machine died."""
+    """The tool's exit status; None: the machine died, or it is unknown."""
     crash: str | None
     """The rule that says why it died."""
     errno: int | None
@@ -174,6 +176,8 @@ class Step(NamedTuple):
     patched: tuple[PatchedBytes, ...]
     """At every address that was patched so far."""
     findings: tuple[Finding, ...]
+    unknown: str | None = None
+    """Why what comes of the command is unknown."""
 
     @property
     def messages(self) -> tuple[str, ...]:
@@ -184,6 +188,11 @@ class Step(NamedTuple):
     def console(self) -> tuple[str, ...]:
         """What else was printed on Xen's console."""
         return tuple(line for line in self.log if LIVEPATCH not in line)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing can follow: the machine died, or it is unknown what became of it."""
+        return self.crash is not None or self.unknown is not None
 
     @property
     def succeeded(self) -> bool:

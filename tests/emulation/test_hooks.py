@@ -9,6 +9,7 @@ from xsplice_loader import Host, Hypervisor
 from xsplice_loader.emulation import Limits, run_hook
 from xsplice_loader.forge import forge
 from xsplice_loader.host.hooks import HookCall, HookOutcome
+from xsplice_loader.results import ActionError
 
 PREAPPLY, LOAD = ".livepatch.hooks.preapply", ".livepatch.hooks.load"
 
@@ -60,7 +61,7 @@ def test_nothing_stays_of_one_that_does_not_end(end: str) -> None:
     host = host_with(f"movq $9, numbers(%rip); {end}")
     call = HookCall("snippet", PREAPPLY, address_of(host, "tested"))
     done = run_hook(host.state, call, limits=Limits(instructions=100))
-    assert (done.value, done.warning is None, done.crash is None) == (0, end == "ud2", end != "ud2")
+    assert (done.value, done.unknown is None, done.crash is None) == (0, end == "ud2", end != "ud2")
     assert host.state.memory.read(address_of(host, "numbers"), 8) == b"\1" + bytes(7)
 
 
@@ -68,20 +69,28 @@ def test_what_it_printed_is_kept_either_way() -> None:
     code = "sub $8, %rsp; lea format(%rip), %rdi; call printk; add $8, %rsp; .byte 0xfa"
     done = outcome(code, more=r'format: .asciz "<0>hook\n"')
     assert done.console == ("hook",)
-    assert done.warning is not None
+    assert done.unknown is not None
 
 
-def test_single_hooks_get_a_structure_that_cannot_be_followed() -> None:
-    done = outcome("mov 8(%rdi), %rax; ret")
-    assert done.warning is not None
-    assert "payload's structure" in done.warning
-    assert outcome("test %rdi, %rdi; setz %al; movzbl %al, %eax; ret").value == 0
+def test_a_hook_that_cannot_be_followed_leaves_the_outcome_unknown() -> None:
+    more = ".livepatch_hook preapply, tested"
+    host = host_with("movq $9, numbers(%rip); .byte 0xfa", more, runner=run_hook)
+    done = host.apply("snippet")
+    assert (done.rc, done.crash, done.succeeded, done.payload_rc) == (None, None, False, 0)
+    assert done.unknown is not None
+    assert done.unknown in [finding.message for finding in done.findings if finding.severity == "error"]
+    assert not any("finished" in line for line in done.log)
+    with pytest.raises(ActionError) as error:
+        done.raise_for_rc()
+    assert error.value.errno is None
+    # Nothing has happened that could be seen.
+    assert host.state.memory.read(address_of(host, "numbers"), 8) == b"\1" + bytes(7)
+    assert [row.state for row in host.list()] == ["CHECKED"]
 
 
-def test_load_hooks_get_none() -> None:
-    done = outcome("mov 8(%rdi), %rax; ret", LOAD)
-    assert done.warning is not None
-    assert "structure" not in done.warning
+def test_load_hooks_are_passed_nothing() -> None:
+    more = ".livepatch_hook load, tested"
+    assert host_with("mov 8(%rdi), %rax; ret", more, runner=run_hook).apply("snippet").unknown is not None
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ REASONS = {
     "XSP209": OURS,
     "XSP240": OURS,
     "XSP241": OURS,
+    "XSP246": OURS,
     "XSP247": OURS,
     "XSP210": "the tool does not ask Xen for it: it asks for the payload's state first, and says that there is none",
     "XSP245": "the marks are not in the payload, where a file could bring them along, but in Xen's own memory",

@@ -293,7 +293,7 @@ def _there_and_back(
     steps: list[Step] = []
     for verb, name in [*(("apply", name) for name in names), *(("revert", name) for name in reversed(names))]:
         steps.append(tool.run(f"{verb} {name}", [verb, name]))
-        if steps[-1].crash is not None:
+        if steps[-1].is_last:
             break
     return results, steps
 

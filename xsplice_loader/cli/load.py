@@ -160,8 +160,8 @@ def run(settings: Settings) -> int:
     else:
         with enough_memory():
             steps, results = _run(settings, host, commands, contents)
-    has_died = steps is not None and any(step.crash is not None for step in steps)
-    runs = before if has_died else [*before, *_execute(host, settings, "after", required=True)]
+    is_over = steps is not None and any(step.is_last for step in steps)
+    runs = before if is_over else [*before, *_execute(host, settings, "after", required=True)]
     _write_files(settings, results)
     emit(settings.output, _render(settings, host, results, steps, runs))
     return _status(results, steps or [])
@@ -217,7 +217,8 @@ def _run(
     named = [(name_of(file), file) for file in settings.payloads]
     steps = list(upload_and_apply(tool, named, nodeps=settings.nodeps))
     uploaded = len(tool.uploads)
-    # Once the machine is dead there are no steps any more; but what it would have made of the rest can be told.
+    # Once the machine is dead, or what became of it unknown, there are no steps any more; but what it would have made
+    # of the rest can be told.
     rest = [upload_file(host, file, contents[file]) for file in settings.payloads[uploaded:]]
     return steps, [*tool.uploads, *rest]
 

@@ -9,7 +9,7 @@ from xsplice_loader.memory.address_space import ADDRESS_MASK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Kind = Literal["plain", "call", "jump", "return", "ud2", "undefined", "refused"]
+Kind = Literal["plain", "call", "jump", "return", "undefined", "refused"]
 
 _INTERRUPTS = "interrupts are not modelled"
 _DEVICES = "devices are not modelled"
@@ -42,7 +42,9 @@ _REFUSED = {
 _LOW = (1 << 32) - 1
 _WHOLE = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP", *(f"R{number}" for number in range(8, 16)))
 _HALVES = {"E" + name[1:] if name[1].isalpha() else name + "D": name for name in _WHOLE}
-_UNDEFINED = ("ud0", "ud1")
+_UNDEFINED = ("ud0", "ud1", "ud2")
+UDB = b"\xd6"
+"""An instruction that is made to be invalid, which disassemblers know only by now."""
 _NOT_FOR_MODEL = ("cr", "dr")
 
 
@@ -79,13 +81,13 @@ class Decoder:
 
     def decode(self, code: bytes, address: int) -> Instruction | None:
         """Return the instruction that `code` begins with; None where it begins with none that is known."""
+        if code.startswith(UDB):
+            return Instruction("undefined", len(UDB))
         found: Any = next(self._disassembler.disasm(code, address, 1), None)
         if found is None:
             return None
         # Prefixes such as lock, rep and notrack stand in front.
         mnemonic: str = found.mnemonic.split()[-1]
-        if mnemonic == "ud2":
-            return Instruction("ud2", found.size)
         if mnemonic in _UNDEFINED:
             return Instruction("undefined", found.size)
         reason = self._refusal(found, mnemonic)

@@ -26,8 +26,8 @@ AROUND = frozenset(f".livepatch.hooks.{name}" for name in ("preapply", "postappl
 def run_hook(host: HostState, call: HookCall, *, limits: Limits = DEFAULT_LIMITS) -> HookOutcome:
     """Run a hook in a host's memory; a `HookRunner`.
 
-    What it wrote stays if it came to its end. A hook that was stopped counts as one that returned 0 and wrote
-    nothing: half of its work would be a state that no real machine is ever in. What it had printed is kept.
+    What it wrote stays if it came to its end, and only then: half of its work would be a state that no real machine is
+    ever in. What it had printed is kept.
 
     Raises:
         EmulatorMissingError: the extra `emulate` is not installed.
@@ -35,8 +35,8 @@ def run_hook(host: HostState, call: HookCall, *, limits: Limits = DEFAULT_LIMITS
     done = execute(
         host,
         call.address,
+        () if call.argument is None else (call.argument,),
         limits=limits,
-        passes_structure=call.section in host.release.single_hooks,
         may_be_interrupted=call.section in AROUND,
         may_write=_write_access(host, call),
     )
@@ -44,7 +44,7 @@ def run_hook(host: HostState, call: HookCall, *, limits: Limits = DEFAULT_LIMITS
     if outcome == "crash":
         return HookOutcome(console=done.console, crash=reason)
     if outcome == "stopped":
-        return HookOutcome(console=done.console, warning=reason)
+        return HookOutcome(console=done.console, unknown=reason)
     for write in done.writes:
         _keep(host.memory, write)
     value = done.machine.register("RAX") & 0xFFFF_FFFF

@@ -10,7 +10,6 @@ Callbacks only take note of what happened and stop the processor; `Machine.run` 
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from xsplice_loader.emulation import lent_memory
@@ -32,7 +31,6 @@ Access = Literal["read", "write", "fetch"]
 ARGUMENT_REGISTERS = ("RDI", "RSI", "RDX", "RCX", "R8", "R9")
 """Integer arguments of the System V ABI, in order."""
 
-_STEPS_BETWEEN_LOOKS_AT_THE_CLOCK = 1024
 _NEEDED: Mapping[Access, str] = {"read": "r", "write": "w", "fetch": "x"}
 
 
@@ -98,9 +96,6 @@ class Machine:
         self._pending: Callable[[], Ending | None] | None = None
         """What is to be done about whatever stopped the processor."""
         self.instructions = 0
-        self._next_look = 0
-        """The number of instructions at which the limits are looked at."""
-        self._deadline = 0.0
         self._processor: Any = self._new_processor()
         self.memory = LentMemory(pages, self._processor, self._out_of_memory)
         for address in stack.pages:
@@ -132,7 +127,6 @@ class Machine:
 
     def run(self, address: int, arguments: Sequence[int]) -> Ending:
         """Call the function at `address` with up to six integers, and see it to its end."""
-        self._deadline = monotonic() + self._limits.seconds
         for name, value in zip(ARGUMENT_REGISTERS, arguments, strict=False):
             self.set_register(name, value)
         self.set_register("RSP", self._stack.top - 8)
@@ -142,8 +136,6 @@ class Machine:
             ending = self._go()
             if ending is not None:
                 return ending
-            if monotonic() > self._deadline:
-                return self._out_of_time()
 
     def return_from_service(self) -> None:
         """Return to the caller of the function that a service stands for, which returns nothing."""
@@ -230,7 +222,8 @@ class Machine:
         if self._pending is not None:
             self._processor.emu_stop()
             return
-        if self.instructions == self._next_look and not self._may_go_on():
+        if self.instructions == self._limits.instructions:
+            self._stop(Ending("stopped", f"did not end within {self._limits.instructions:,} instructions"))
             return
         self.instructions += 1
         if self._path.awaits_arrival:
@@ -250,7 +243,7 @@ class Machine:
             return
         if kind == "refused":
             self._stop(Ending("stopped", f"comes, at {address:#018x}, to {instruction.reason}"))
-        elif kind in ("ud2", "undefined"):
+        elif kind == "undefined":
             self._trap(Trap("invalid opcode", address))
         else:
             self._path.leave(kind, address, address + instruction.size, self.register("RSP"))
@@ -310,17 +303,6 @@ class Machine:
         ]
         return self._traps(self, Trap("page fault", instruction, places[0] if places else page, access))
 
-    def _may_go_on(self) -> bool:
-        """Look at the limits, and set when to look again."""
-        if self.instructions >= self._limits.instructions:
-            self._stop(Ending("stopped", f"did not end within {self._limits.instructions:,} instructions"))
-            return False
-        if monotonic() > self._deadline:
-            self._stop(self._out_of_time())
-            return False
-        self._next_look = min(self.instructions + _STEPS_BETWEEN_LOOKS_AT_THE_CLOCK, self._limits.instructions)
-        return True
-
     def _decode(self, address: int) -> Instruction | None:
         """Return the instruction at `address`; None: it cannot be executed, and the processor is being stopped."""
         code, fault = self.memory.code_at(address)
@@ -339,9 +321,6 @@ class Machine:
 
     def _out_of_memory(self) -> None:
         self._stop(Ending("stopped", f"touches more than {lent_memory.FRAMES} pages"))
-
-    def _out_of_time(self) -> Ending:
-        return Ending("stopped", f"did not end within {self._limits.seconds:g} s")
 
 
 def _emulator() -> tuple[Any, Any]:

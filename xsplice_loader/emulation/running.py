@@ -107,7 +107,6 @@ def execute(
     arguments: Sequence[int] = (),
     *,
     limits: Limits,
-    passes_structure: bool = False,
     may_be_interrupted: bool = False,
     may_write: Callable[[int, Permissions], bool] = lambda page, permissions: False,
 ) -> Execution:
@@ -118,7 +117,6 @@ def execute(
         address: where to begin.
         arguments: up to six integers.
         limits: when to stop.
-        passes_structure: it gets as its first argument the address of a structure that the model does not have.
         may_be_interrupted: it is called with interrupts enabled.
         may_write: tells whether a page may be written although its permissions do not say so.
     """
@@ -132,7 +130,7 @@ def execute(
     machine.set_register("RAX", address)
     if may_be_interrupted:
         machine.set_register("RFLAGS", INTERRUPTS_ENABLED)
-    ending = machine.run(address, (stack.argument,) if passes_structure else arguments)
+    ending = machine.run(address, arguments)
     writes = tuple(
         Write(start, names.symbol_at(start), pages.before(start, len(after)), after)
         for start, after in runs_of(machine.memory.touched)

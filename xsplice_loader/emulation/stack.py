@@ -43,15 +43,6 @@ class Stack(NamedTuple):
         """Where the function returns to: the end of the run. Nothing of the host's is there."""
         return self.base
 
-    @property
-    def argument(self) -> int:
-        """The address of a structure that Xen hands over and the model does not have; below the block."""
-        return self.base - SIZE
-
-    def is_argument(self, address: int) -> bool:
-        """Tell whether an address is near what `argument` points to."""
-        return self.argument <= address < self.base
-
     def is_overrun(self, address: int) -> bool:
         """Tell whether an address is one that a stack that was used up grows into."""
         return self.base < address < self.top - USABLE
@@ -65,6 +56,6 @@ def free_stack(memory: AddressSpace) -> Stack:
     """Return a stack where nothing of the host's is mapped."""
     taken = [(mapping.start, mapping.end) for mapping in memory.mappings]
     for base in count(_FIRST_BASE, 2 * SIZE):
-        if not any(start < base + SIZE and base - SIZE < end for start, end in taken):
+        if not any(start < base + SIZE and base < end for start, end in taken):
             return Stack(base)
     raise AssertionError("there is no end of addresses")

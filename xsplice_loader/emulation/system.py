@@ -1,8 +1,8 @@
 """What Xen itself does while code of its own runs: it handles exceptions, and it prints.
 
-An exception in Xen's own code ends the machine unless Xen was prepared for it: by a bug frame for a `ud2`, or by an
-entry of an exception table that says where to go on (`spec/04 §5.3`, `§5.4`). Of a payload these count only while
-Xen takes its text for its own (`spec/04 §6.3`).
+An exception in Xen's own code ends the machine unless Xen was prepared for it: by a bug frame for an invalid opcode, or
+by an entry of an exception table that says where to go on (xen/arch/x86/traps.c: do_invalid_op,
+xen/arch/x86/extable.c). Of a payload these count only while Xen takes its text for its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from xsplice_loader.emulation.outcomes import Ending
 from xsplice_loader.emulation.printing import Console, Sources, UnsupportedFormatError, formatted
 from xsplice_loader.emulation.stack import USABLE
 from xsplice_loader.emulation.thunks import thunks
+from xsplice_loader.host.structures import is_stand_in
 from xsplice_loader.livepatch import bug_frames
 from xsplice_loader.livepatch.bug_frames import BugFrame, BugTable
 from xsplice_loader.memory.address_space import ADDRESS_MASK, UPPER_HALF, MemoryFault
@@ -33,13 +34,15 @@ MAX_LINES = 1000
 """Lines that one run may print."""
 XEN_AREAS = frozenset({"xen", "payload arena"})
 """Areas of which all that a real machine has mapped is mapped here as well."""
-UD2 = b"\x0f\x0b"
 _VERBS = {"read": "reads", "write": "writes to", "fetch": "jumps to"}
 _LOWER_HALF_END = 1 << 47
 _ENTRY_SIZE = 8
 _FILE_NAME_LIMIT = 50
 """Bytes of a file's name that Xen prints; of a longer one it shows the end, behind an ellipsis."""
-_ELLIPSIS = "..."
+_ELLIPSIS = b"..."
+_TEXT_LIMIT = 4096
+_INTERRUPT_FLAG = 1 << 9
+"""Of RFLAGS."""
 
 
 class _Range(NamedTuple):
@@ -106,7 +109,7 @@ class System:
             return None
         if trap.kind == "other":
             return Ending("stopped", f"causes exception {trap.number} at {where}")
-        return Ending("crash", self._fatal(trap, where))
+        return Ending("crash", self._fatal(machine, trap, where))
 
     # Printing -----------------------------------------------------------------------------------------------------
 
@@ -147,32 +150,64 @@ class System:
         shown = f"+{offset and f'{offset:#x}'}/{place.size:#x}" if offset or shows_offset else ""
         return text_of(place.name) + shown + ("" if place.payload is None else f" [{place.payload}]")
 
+    def _invalid_opcode_panic(self, machine: Machine) -> str:
+        """Return what Xen panics with after an invalid opcode (xen/arch/x86/traps.c: fatal_trap)."""
+        text = self._host.release.invalid_opcode_panic
+        has_interrupts = machine.register("RFLAGS") & _INTERRUPT_FLAG
+        return text + ("" if has_interrupts or not self._host.release.panic_names_context else " IN INTERRUPT CONTEXT")
+
     # Bug frames ---------------------------------------------------------------------------------------------------
 
     def _bug_frame(self, machine: Machine, address: int) -> BugFrame | None:
+        """Return the frame that Xen finds for an instruction and takes for its own."""
         region = self._region_of(address)
-        if region is None or machine.memory.read(address, len(UD2)) != UD2:
+        instruction = self._host.release.bug_instruction
+        if region is None or machine.memory.read(address, len(instruction)) != instruction:
             return None
         for kind, place in region.bug_tables:
-            table = BugTable(kind, place.start, machine.memory.read(place.start, place.end - place.start))
-            frame = table.frame_of(address)
+            contents = machine.memory.read(place.start, place.end - place.start)
+            frame = BugTable(kind, place.start, contents, self._following(machine, place.end)).frame_of(address)
             if frame is not None:
-                return frame
+                runs = frame.kind == bug_frames.RUN_FUNCTION
+                return frame if runs or self._may_hold_text(frame.file) else None
         return None
+
+    @staticmethod
+    def _following(machine: Machine, end: int) -> bytes:
+        try:
+            return machine.memory.read(end, _ENTRY_SIZE)
+        except AccessError:
+            return b""
+
+    def _may_hold_text(self, address: int) -> bool:
+        """Tell whether a bug frame's text may be there: in Xen's image, or in a payload that counts as Xen's."""
+        hypervisor = self._host.hypervisor
+        return hypervisor.image_start <= address < hypervisor.image_end or any(
+            region.address <= address < region.address + region.size
+            for loaded in self._host.payloads
+            if self._host.is_active(loaded)
+            for region in loaded.placement.regions
+        )
 
     def _bug(self, machine: Machine, frame: BugFrame) -> Ending | None:
         if frame.kind == bug_frames.RUN_FUNCTION:
             return Ending(
-                "stopped", f"comes, at {frame.address:#018x}, to a ud2 that has Xen's exception handler run a function"
+                "stopped", f"comes, at {frame.address:#018x}, to a trap that has Xen's exception handler run a function"
             )
         where = f"{_file_name(machine, frame.file)}:{frame.line}"
         if frame.kind == bug_frames.WARN:
-            machine.resume_at(frame.address + len(UD2))
+            machine.resume_at(frame.address + len(self._host.release.bug_instruction))
             return self._print(f"Xen WARN at {where}\n".encode())
         if frame.kind == bug_frames.BUG:
-            return Ending("crash", f"ends in Xen BUG at {where}")
-        asserted = text_of(machine.memory.read_string(frame.message or 0, 1024))
-        return Ending("crash", f"ends in Assertion '{asserted}' failed at {where}")
+            line = f"Xen BUG at {where}"
+        else:
+            message = frame.message or 0
+            asserted = "<unknown>"
+            if self._may_hold_text(message):
+                asserted = text_of(machine.memory.read_string(message, _TEXT_LIMIT))
+            line = f"Assertion '{asserted}' failed at {where}"
+        self._print(f"{line}\n".encode())
+        return Ending("crash", f"ends in {line}")
 
     # Exceptions ---------------------------------------------------------------------------------------------------
 
@@ -199,8 +234,8 @@ class System:
         verb = _VERBS[trap.access]
         if self._stack.is_processor_data(address):
             return f"{verb} the top of the stack, where Xen keeps `current` and other data of the processor"
-        if self._stack.is_argument(address):
-            return f"{verb} the payload's structure, its argument"
+        if is_stand_in(address):
+            return f"{verb} {address:#018x}, which stands in for an address of Xen's that is not known"
         if address < _LOWER_HALF_END:
             return f"{verb} {address:#018x}, in the lower half of the address space, which is a guest's"
         if address < UPPER_HALF or self._is_mapped(address) or self._stack.is_overrun(address):
@@ -212,7 +247,9 @@ class System:
             return None
         return f"{verb} {address:#018x}, in the {area.name}, which is not modelled"
 
-    def _fatal(self, trap: Trap, where: str) -> str:
+    def _fatal(self, machine: Machine, trap: Trap, where: str) -> str:
+        if trap.kind == "invalid opcode":
+            return f"causes an invalid opcode at {where}; Xen panics with {self._invalid_opcode_panic(machine)!r}"
         if trap.kind != "page fault":
             return f"causes {_with_article(trap.kind)} at {where}"
         address = trap.address
@@ -288,10 +325,10 @@ def _arguments(machine: Machine) -> Iterator[int]:
 
 
 def _file_name(machine: Machine, address: int) -> str:
-    name = text_of(machine.memory.read_string(address, 1024))
-    if len(name) <= _FILE_NAME_LIMIT:
-        return name
-    return _ELLIPSIS + name[len(_ELLIPSIS) - _FILE_NAME_LIMIT :]
+    name = machine.memory.read_string(address, _TEXT_LIMIT)
+    if len(name) > _FILE_NAME_LIMIT:
+        name = _ELLIPSIS + name[len(_ELLIPSIS) - _FILE_NAME_LIMIT :]
+    return text_of(name)
 
 
 def _signed32(table: bytes, place: int) -> int:

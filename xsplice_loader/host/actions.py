@@ -2,7 +2,8 @@
 
 An action has two parts. What the hypercall tests at once decides what it returns; the work itself is done later, with
 all processors standing still, and leaves its result in the payload's status. Here the second part follows on the first
-without a pause. Where the machine would die, all is put back as it was, and the result says so.
+without a pause. Where the machine would die, or a hook cannot be followed to its end, all is put back as it was, and
+the result says so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from xsplice_loader.findings import visible
 from xsplice_loader.host import oversights
 from xsplice_loader.host.context import Context
 from xsplice_loader.host.oversights import EAGAIN
-from xsplice_loader.host.transcript import MachineDiedError, Transcript
+from xsplice_loader.host.transcript import MachineDiedError, Transcript, UnknownOutcomeError
 from xsplice_loader.host.work import APPLYING, REVERTING, Direction, Work
 from xsplice_loader.livepatch import hooks
 from xsplice_loader.livepatch.expectations import disappointments
@@ -53,14 +54,16 @@ def act(
     if has_nothing_to_do:
         return ActionResult(verb, transcript.shown_name, 0, None, True, payload.status.rc, is_to_be_applied)
     before = _Before(host)
-    crash = None
+    crash = unknown = None
     with host.memory.tentative() as take_back:
         try:
             rc = _Action(host, payload, transcript, runner, nodeps=nodeps).verbs[verb]()
         except MachineDiedError as death:
             crash = death.rule.id
+        except UnknownOutcomeError as error:
+            unknown = str(error)
         finally:
-            # Dead, or interrupted by whoever runs hooks: either way nothing has happened.
+            # Dead, unknown, or interrupted by whoever runs hooks: either way nothing has happened.
             if rc is None:
                 take_back()
                 before.restore(host)
@@ -75,6 +78,7 @@ def act(
         status is not None and status.is_applied,
         tuple(transcript.lines),
         tuple(transcript.findings),
+        unknown,
     )
 
 
@@ -136,12 +140,12 @@ class _Action:
                 f"{top.shown_name} was applied after it and has to be reverted first",
                 words={"top": top.shown_name},
             )
-        return self._ask_before(REVERTING) or self._finish("REVERT", self._revert)
+        return self._ask_before(REVERTING) or self._finish("REVERT", self._revert, REVERTING)
 
     def apply(self) -> int:
         """Put a payload on top."""
         status = self.payload.status
-        if status.was_reverted and not self.payload.may_be_reapplied:
+        if status.was_reverted and not self.payload.is_safe_to_reapply:
             status.rc = self.transcript.add(
                 rules.USED_DATA,
                 "the payload has variables, was applied once and reverted; unload it and upload it again",
@@ -149,18 +153,21 @@ class _Action:
             return 0
         rc = 0 if self.nodeps and self.host.release.has_expectations else self._check_what_it_stands_on()
         rc = rc or self._check_expectations()
-        return rc or self._ask_before(APPLYING) or self._finish("APPLY", self._apply)
+        return rc or self._ask_before(APPLYING) or self._finish("APPLY", self._apply, APPLYING)
 
     def replace(self) -> int:
         """Put a payload in the place of all that are applied."""
         rc = self._check_xen() or self._refuse_vetoing_hooks()
         return rc or self._finish("REPLACE", self._replace)
 
-    def _finish(self, what: str, work: Callable[[], int]) -> int:
+    def _finish(self, what: str, work: Callable[[], int], afterwards: Direction | None = None) -> int:
         """Do the work and note its result; the hypercall itself has long returned 0."""
         self.payload.status.rc = EAGAIN
-        self.payload.status.rc = rc = work()
-        self.transcript.say(f"{self.payload.shown_name} finished {what} with rc={rc}")
+        self.payload.status.rc = work()
+        if afterwards is not None:
+            self.work.tell_afterwards(self.payload, afterwards)
+        # The hook that is told may write another result.
+        self.transcript.say(f"{self.payload.shown_name} finished {what} with rc={self.payload.status.rc}")
         return 0
 
     # What is tested at once.
@@ -271,14 +278,10 @@ class _Action:
     # The work.
 
     def _apply(self) -> int:
-        rc = self.work.apply(self.payload)
-        self.work.tell_afterwards(self.payload, APPLYING, rc)
-        return rc
+        return self.work.apply(self.payload)
 
     def _revert(self) -> int:
-        rc = self.work.revert(self.payload)
-        self.work.tell_afterwards(self.payload, REVERTING, rc)
-        return rc
+        return self.work.revert(self.payload)
 
     def _replace(self) -> int:
         for loaded in reversed(list(self.host.applied)):

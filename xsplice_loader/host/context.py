@@ -45,7 +45,11 @@ class Context:
             self.call(loaded, kind, pointer)
 
     def call(self, loaded: LoadedPayload, kind: str, address: int) -> HookOutcome:
-        """Call a hook. One that nobody runs, or can follow to its end, returns 0."""
+        """Call a hook; without a runner it is taken to return 0.
+
+        Raises:
+            UnknownOutcomeError: it cannot be followed to its end.
+        """
         try:
             self.memory.fetch(address, 1)
         except MemoryFault as fault:
@@ -54,14 +58,28 @@ class Context:
             where = f"{kind} of {loaded.shown_name}, at {address:#018x},"
             self.transcript.add(rules.HOOK_NOT_RUN, f"{where} is not run; it is taken to return 0", section=kind)
             return HookOutcome()
-        outcome = self.runner(self.host, HookCall(loaded.name, kind, address))
+        outcome = self._run(self.runner, loaded, kind, address)
         self.transcript.lines += outcome.console
         if outcome.crash is not None:
             self.transcript.die(rules.HOOK_DIED, f"{kind} of {loaded.shown_name} {outcome.crash}", section=kind)
-        if outcome.warning is not None:
-            self.transcript.add(
-                rules.HOOK_NOT_FOLLOWED,
-                f"{kind} of {loaded.shown_name} {outcome.warning}; it is taken to return 0",
-                section=kind,
+        if outcome.unknown is not None:
+            self.transcript.give_up(
+                rules.HOOK_NOT_FOLLOWED, f"{kind} of {loaded.shown_name} {outcome.unknown}", section=kind
             )
+        return outcome
+
+    def _run(self, runner: HookRunner, loaded: LoadedPayload, kind: str, address: int) -> HookOutcome:
+        """Run a hook that finds Xen's structures in memory, and take over what it wrote to them."""
+        from xsplice_loader.host.structures import NotFollowedError, Structures  # noqa: PLC0415 - only if hooks are run
+
+        if self.host.structures is None:
+            self.host.structures = Structures(self.host.release)
+        structures = self.host.structures
+        structures.lay_out(self.host)
+        passed = structures.payload(loaded) if kind in self.host.release.single_hooks else None
+        outcome = runner(self.host, HookCall(loaded.name, kind, address, passed))
+        try:
+            structures.take_over(self.host)
+        except NotFollowedError as error:
+            return outcome if outcome.crash is not None else outcome._replace(unknown=str(error))
         return outcome

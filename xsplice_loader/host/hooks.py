@@ -20,6 +20,8 @@ class HookCall(NamedTuple):
     section: str
     """The section that named the hook, for example `.livepatch.hooks.preapply`."""
     address: int
+    argument: int | None = None
+    """What it is passed: the address of its `struct payload`; None: Xen passes nothing."""
 
 
 class HookOutcome(NamedTuple):
@@ -29,14 +31,14 @@ class HookOutcome(NamedTuple):
     """What it returned, as a signed 32-bit number; nobody looks at it where the hook returns nothing."""
     console: tuple[str, ...] = ()
     """Lines that it printed on Xen's console."""
-    warning: str | None = None
-    """A clause that says why the hook was not finished, so that it is taken to have returned 0."""
+    unknown: str | None = None
+    """A clause that says why the hook could not be followed to its end."""
     crash: str | None = None
     """A clause that says why the machine would not have survived it."""
 
 
 class HookRunner(Protocol):
-    """Runs hooks in the memory of a host, where they may leave their marks."""
+    """Runs hooks in the memory of a host, where what they write stays."""
 
     def __call__(self, host: HostState, call: HookCall) -> HookOutcome:
         """Run one hook to its end, or as far as it can be followed."""

@@ -80,9 +80,10 @@ def files_of(commands: Iterable[Command]) -> Iterator[str]:
 
 
 def upload_and_apply(tool: LivepatchTool, payloads: Iterable[tuple[str, str]], *, nodeps: bool) -> Iterator[Step]:
-    """Upload and apply payloads, given as names and files, one after the other, until the machine dies.
+    """Upload and apply payloads, given as names and files, one after the other.
 
-    What was not uploaded is not applied either.
+    It ends where the machine dies, or where the outcome of a command is unknown. What was not uploaded is not applied
+    either.
     """
     for name, file in payloads:
         step = tool.run(f"upload {shlex.quote(name)} {shlex.quote(file)}", ("upload", name, file))
@@ -91,14 +92,14 @@ def upload_and_apply(tool: LivepatchTool, payloads: Iterable[tuple[str, str]], *
             words = ("apply", name, "--nodeps") if nodeps else ("apply", name)
             step = tool.run(shlex.join(words), words)
             yield step
-        if step.crash is not None:
+        if step.is_last:
             return
 
 
 def run_script(tool: LivepatchTool, commands: Iterable[Command]) -> Iterator[Step]:
-    """Run one command after the other, until the machine dies."""
+    """Run one command after the other, until the machine dies or an outcome is unknown."""
     for command in commands:
         step = tool.press_x(command.line) if command.words == ("xl", "debug-keys", "x") else tool.run(*command)
         yield step
-        if step.crash is not None:
+        if step.is_last:
             return

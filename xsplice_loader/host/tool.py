@@ -63,12 +63,13 @@ class _Status(NamedTuple):
     rc: int
 
 
-class _CrashError(Exception):
-    """The machine died while the tool waited."""
+class _EndError(Exception):
+    """The machine died while the tool waited, or what became of it is unknown."""
 
-    def __init__(self, rule: str) -> None:
-        super().__init__(rule)
-        self.rule = rule
+    def __init__(self, crash: str | None, unknown: str | None) -> None:
+        super().__init__(crash or unknown)
+        self.crash = crash
+        self.unknown = unknown
 
 
 class LivepatchTool:
@@ -98,8 +99,8 @@ class LivepatchTool:
         self._begin()
         try:
             return self._step(command, self._run(words))
-        except _CrashError as death:
-            return self._step(command, None, death.rule)
+        except _EndError as end:
+            return self._step(command, None, end.crash, end.unknown)
 
     def press_x(self, command: str) -> Step:
         """Have Xen print what it knows of live patches."""
@@ -306,17 +307,18 @@ class LivepatchTool:
     def _note(self, result: ActionResult | LoadResult) -> None:
         self._findings += result.findings
         self._log += result.log
-        if result.crash is not None:
-            raise _CrashError(result.crash)
+        unknown = getattr(result, "unknown", None)
+        if result.crash is not None or unknown is not None:
+            raise _EndError(result.crash, unknown)
 
-    def _step(self, command: str, rc: int | None, crash: str | None = None) -> Step:
+    def _step(self, command: str, rc: int | None, crash: str | None = None, unknown: str | None = None) -> Step:
         state = self.host.state
         subject = state.payload_named(self._subject) if self._subject is not None else None
         return Step(
             command=_shown(command),
             rc=rc,
             crash=crash,
-            errno=self.speech.errno if crash is None else None,
+            errno=self.speech.errno if rc is not None else None,
             out=_lines(self.speech.out),
             err=_lines(self.speech.err),
             log=_lines(self._log),
@@ -326,6 +328,7 @@ class LivepatchTool:
                 PatchedBytes(address, state.memory.read_available(address, SHOWN)) for address in state.patched
             ),
             findings=tuple(self._findings),
+            unknown=unknown,
         )
 
 

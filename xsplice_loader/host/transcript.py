@@ -23,6 +23,10 @@ class MachineDiedError(Exception):
         self.rule = rule
 
 
+class UnknownOutcomeError(Exception):
+    """What an action ends in cannot be told; the message is a clause that says why."""
+
+
 class Transcript:
     """Lines and findings of one action on one payload, in the order in which they come."""
 
@@ -63,3 +67,12 @@ class Transcript:
         """
         self.add(rule, message, **details)
         raise MachineDiedError(rule)
+
+    def give_up(self, rule: Rule, message: str, **details: Any) -> NoReturn:
+        """Note why the outcome of the action is unknown.
+
+        Raises:
+            UnknownOutcomeError: always.
+        """
+        self.add(rule, message, **details)
+        raise UnknownOutcomeError(message)

@@ -63,6 +63,7 @@ class Work:
             self.host.applied.remove(loaded)
             loaded.status.is_applied = False
             loaded.status.was_reverted = True
+            loaded.status.was_removed = True
         return rc
 
     def _apply_functions(self, loaded: LoadedPayload) -> int:
@@ -83,7 +84,7 @@ class Work:
         if loaded.status.is_patched_by_hook:
             loaded.status.is_patched_by_hook = False
             self.transcript.add(
-                rules.HOOK_NOT_FOLLOWED,
+                rules.HOOK_EFFECT_UNKNOWN,
                 "its apply hook was not run, so what it would have patched is not known and nothing is restored",
                 section=hooks.APPLY,
             )
@@ -154,7 +155,7 @@ class Work:
         """Call the hook that does an action's work."""
         self.transcript.say_of(loaded, f"Calling {direction.name} action hook function")
         outcome = self.context.call(loaded, direction.instead, hook)
-        if self.context.runner is None or outcome.warning is not None:
+        if self.context.runner is None:
             self._mark_all(loaded, direction)
             loaded.status.is_patched_by_hook = direction is APPLYING
             if direction is REVERTING:
@@ -170,9 +171,9 @@ class Work:
             oversights.warn_of_result(self.context, rc, direction.instead)
         return rc
 
-    def tell_afterwards(self, loaded: LoadedPayload, direction: Direction, rc: int) -> None:
-        """Call the hook that hears what became of an action."""
+    def tell_afterwards(self, loaded: LoadedPayload, direction: Direction) -> None:
+        """Call the hook that hears what became of an action, which is in the payload's status by then."""
         hook = self.context.hook(loaded, direction.after)
         if hook is not None:
-            self.transcript.say_of(loaded, f"Calling post-{direction.name} hook function with rc={rc}")
+            self.transcript.say_of(loaded, f"Calling post-{direction.name} hook function with rc={loaded.status.rc}")
             self.context.call(loaded, direction.after, hook)

@@ -1,4 +1,4 @@
-"""Bug frames, `.bug_frames.N`: what Xen does about a `ud2` in its own code (`spec/04 §5.3`).
+"""Bug frames, `.bug_frames.N`: what Xen does about an invalid opcode in its own code (xen/common/bug.c: do_bug_frame).
 
 A frame is two 32-bit words, each a signed distance of 24 bits from the frame's start and seven bits of a line
 number. The assembler adds the shifted line number to the distance, so that a negative distance borrows one from the
@@ -18,6 +18,7 @@ RUN_FUNCTION, WARN, BUG, ASSERT = KINDS = range(4)
 """The kinds of frames, by the number in the section's name; Xen searches them in this order."""
 _WORD = 4
 _FRAME_SIZES = {RUN_FUNCTION: 8, WARN: 8, BUG: 8, ASSERT: 16}
+_STEP = 8
 _DISTANCE_BITS = 24
 _DISTANCE_LIMIT = 1 << _DISTANCE_BITS
 _LINE_LIMIT = 1 << 7
@@ -29,13 +30,13 @@ class BugFrame(NamedTuple):
 
     kind: int
     address: int
-    """Of the `ud2`."""
+    """Of the instruction."""
     file: int
     """Address of the file's name; in a frame that runs a function, that function."""
     line: int
     """0 to 16383."""
     message: int | None
-    """Address of what an assertion asserted; None for other kinds."""
+    """Address of what an assertion asserted; None for other kinds, and where that is not in the table."""
 
 
 class BugTable(NamedTuple):
@@ -44,6 +45,8 @@ class BugTable(NamedTuple):
     kind: int
     address: int
     contents: bytes
+    following: bytes = b""
+    """What is in memory after the table; Xen reads on for the text of an assertion that begins too late."""
 
     def frames(self) -> Iterator[BugFrame]:
         """Decode the frames in order; what is left over at the end, because it is shorter than a frame, is none."""
@@ -52,8 +55,17 @@ class BugTable(NamedTuple):
             yield self._frame(self.address + offset, self.contents[offset : offset + size])
 
     def frame_of(self, address: int) -> BugFrame | None:
-        """Return the first frame for the instruction at `address`, as Xen finds it, or None."""
-        return next((frame for frame in self.frames() if frame.address == address), None)
+        """Return the first frame for the instruction at `address`, as Xen finds it, or None.
+
+        Xen takes steps of 8 bytes in the table of assertions too, so that it also takes their second halves for frames.
+        """
+        size = _FRAME_SIZES[self.kind]
+        memory = self.contents + self.following
+        for offset in range(0, len(self.contents) - _STEP + 1, _STEP):
+            frame = self._frame(self.address + offset, memory[offset : offset + size])
+            if frame.address == address:
+                return frame
+        return None
 
     def _frame(self, start: int, entry: bytes) -> BugFrame:
         words = [int.from_bytes(entry[place : place + _WORD], "little") for place in range(0, len(entry), _WORD)]
@@ -64,7 +76,7 @@ class BugTable(NamedTuple):
             (start + location) & ADDRESS_MASK,
             (start + file) & ADDRESS_MASK,
             high * _LINE_LIMIT + low,
-            (start + _signed(words[3], 32)) & ADDRESS_MASK if self.kind == ASSERT else None,
+            (start + _signed(words[3], 32)) & ADDRESS_MASK if self.kind == ASSERT and len(words) == _WORD else None,
         )
 
 

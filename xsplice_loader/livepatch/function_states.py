@@ -65,6 +65,11 @@ class PayloadStatus:
     rc: int = 0
     """What came of the last action: 0, a negative errno, or what a hook returned."""
     was_reverted: bool = False
+    """As `reverted` of struct payload says, which hooks may write."""
+    was_removed: bool = False
+    """It was on the list of applied payloads, and was taken off it."""
+    may_be_reapplied: bool | None = None
+    """What a hook made of `safe_to_reapply`; None: it is as the payload's sections have it."""
     is_patched_by_hook: bool = False
     """A hook was to patch, which nobody ran; what it did to functions is not known."""
     functions: list[FunctionState] = field(default_factory=list)

@@ -177,6 +177,7 @@ def _step(step: Step) -> StepEntry:
         patched=[PatchedEntry(address(function.address), function.contents.hex()) for function in step.patched],
         findings=[finding_entry(finding) for finding in step.findings],
         crash=msgspec.UNSET if step.crash is None else step.crash,
+        unknown=msgspec.UNSET if step.unknown is None else step.unknown,
     )
 
 

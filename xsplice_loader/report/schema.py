@@ -202,7 +202,7 @@ class PatchedEntry(msgspec.Struct, frozen=True):
 
 
 class StepEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One command of `xen-livepatch`; `crash` is there only where `rc` is null."""
+    """One command of `xen-livepatch`; where `rc` is null there is `crash` or `unknown`."""
 
     command: str
     rc: int | None
@@ -216,6 +216,7 @@ class StepEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     patched: list[PatchedEntry]
     findings: list[FindingEntry]
     crash: str | msgspec.UnsetType = msgspec.UNSET
+    unknown: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class PathEntry(msgspec.Struct, frozen=True):

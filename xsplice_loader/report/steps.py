@@ -34,6 +34,9 @@ def step_lines(steps: Iterable[Step], *, of_uploads: bool, verbosity: int, paint
         yield from (paint(for_terminal(line), "refused") for line in step.err)
         if step.crash is not None:
             yield paint(f"the machine would die [{step.crash}]", "refused")
+        if step.unknown is not None:
+            yield paint(f"unknown outcome: {for_terminal(step.unknown)}", "refused")
+            yield paint("what follows depends on it and is not run", "refused")
         if verbosity >= 0:
             yield from (f"  {CONSOLE}{for_terminal(line)}" for line in step.log)
             yield from _changes(patched, step.patched, paint, everything=verbosity > 0)

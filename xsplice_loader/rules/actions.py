@@ -188,10 +188,17 @@ HOOK_NOT_RUN = _note(
     "Without that it is taken to return 0.",
     "contract 1.1",
 )
-HOOK_NOT_FOLLOWED = _warning(
+HOOK_NOT_FOLLOWED = Rule(
     "XSP241",
     "a hook can be followed to its end",
-    "It was not run, or uses something of a real machine that is not simulated. It is taken to return 0.",
+    "It runs for too long, or uses something of a real machine that is not simulated. What comes of the action is "
+    "unknown, and so is everything after it.",
+    "contract 1.1",
+)
+HOOK_EFFECT_UNKNOWN = _warning(
+    "XSP246",
+    "what an apply hook does is known only if it is run",
+    "It patches functions itself and saves what was there. Where it was not run, a revert restores nothing.",
     "contract 1.1",
 )
 NOT_RESTORED = _warning(
@@ -251,6 +258,7 @@ ALL = (
     LOCK_KEPT,
     HOOK_NOT_RUN,
     HOOK_NOT_FOLLOWED,
+    HOOK_EFFECT_UNKNOWN,
     NOT_RESTORED,
     LEFT_LINKED,
     LEFT_PATCHED,

@@ -34,6 +34,8 @@ def action_text(result: ActionResult) -> str:
     """Return what came of an action."""
     if result.crash is not None:
         return f"the machine dies [{result.crash}]"
+    if result.unknown is not None:
+        return "unknown"
     rc = result.rc or 0
     if rc:
         return f"refused, {_errno_text(rc)}"

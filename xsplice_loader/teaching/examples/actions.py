@@ -143,6 +143,12 @@ EXAMPLES: dict[Rule, Recipe] = {
         actions=("apply example",),
     ),
     actions.HOOK_NOT_FOLLOWED: Recipe(
+        shows="A hook never ends.",
+        source=payload(hook("preapply", "jmp hook_preapply")),
+        actions=("apply example",),
+        runs_hooks=True,
+    ),
+    actions.HOOK_EFFECT_UNKNOWN: Recipe(
         shows="A hook stands in the place of applying, and nobody runs it here; what would revert restore?",
         source=payload(hook("apply", "xor %eax, %eax", "ret")),
         actions=("apply example", "revert example"),

@@ -120,7 +120,7 @@ def try_out(recipe: Recipe) -> Trial:
     for line in recipe.actions:
         verb, name = line.split()
         actions.append((line, getattr(host, verb)(name)))
-        if actions[-1][1].crash is not None:
+        if actions[-1][1].rc is None:
             break
     return Trial(result, tuple(actions), _checked(recipe, host))
 
