@@ -127,11 +127,15 @@ def payload_layout(release: Release) -> Layout:
     for name, size, (switch, value) in _PAYLOAD:
         if bool(getattr(release, switch)) is value:
             alignment = 1 if size == NAME_SIZE else size
-            # id, dep, xen_dep and metadata are structures of their own, whose pointers come first and align them.
-            offset = -(-offset // alignment) * alignment
+            offset = _aligned(offset, alignment)
             members[name] = Field(offset, size)
-            offset += size
-    return Layout(members, -(-offset // _ALIGNMENT) * _ALIGNMENT)
+            # id, dep, xen_dep and metadata are structures of a pointer and a length, padded to the pointer's alignment.
+            offset = _aligned(offset + size, _ALIGNMENT if name.endswith(".len") else 1)
+    return Layout(members, _aligned(offset, _ALIGNMENT))
+
+
+def _aligned(offset: int, alignment: int) -> int:
+    return -(-offset // alignment) * alignment
 
 
 LIST_HEAD = Layout({"next": Field(0, 8), "prev": Field(8, 8)}, 16)
