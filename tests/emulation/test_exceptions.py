@@ -6,7 +6,7 @@ import pytest
 from emulation.snippets import address_of, host_with, outcome_of, run_on
 
 from xsplice_loader import Host, Hypervisor
-from xsplice_loader.emulation import run
+from xsplice_loader.emulation import run, run_hook
 from xsplice_loader.host_state import HostState, LoadedPayload
 
 FREE = 0xFFFF82D07F000000
@@ -55,6 +55,71 @@ def test_a_long_file_name_shows_its_end() -> None:
 def test_what_ends_the_machine(kind: int, message: str, reason: str) -> None:
     done = outcome_of("nop; site: ud2; ret", more=frame(kind, message))
     assert (done.outcome, done.reason) == ("crash", reason)
+
+
+def test_the_line_of_what_ends_the_machine_is_printed_first() -> None:
+    assert outcome_of("nop; site: ud2; ret", more=frame(2)).console == ("Xen BUG at file.c:130",)
+
+
+def test_the_second_half_of_an_assertion_is_taken_for_a_frame() -> None:
+    # Xen goes through all tables in steps of 8 bytes: the 0 and the distance of the text make a frame of their own,
+    # here for the table's second word, where no instruction is, and a frame half an entry late is found.
+    more = """
+        .section .bug_frames.3, "a", @progbits
+        .long 0, 0
+        frame:
+        .long site - frame + (1 << 24), file - frame + (2 << 24), 0, message - frame
+        .section .rodata.names, "a", @progbits
+        file: .asciz "file.c"
+        message: .asciz "late"
+    """
+    assert outcome_of("nop; site: ud2; ret", more=more).reason == "ends in Assertion 'late' failed at file.c:130"
+
+
+def test_a_file_name_outside_xen_and_payloads_makes_no_frame() -> None:
+    more = frame(1).replace("file - frame + (2 << 24)", "0x700000")
+    done = outcome_of("nop; site: ud2; ret", more=more)
+    assert done.outcome == "crash"
+    assert "FATAL TRAP: vector = 6 (invalid opcode)" in str(done.reason)
+
+
+def test_an_assertion_outside_xen_and_payloads() -> None:
+    more = frame(3, "a < b").replace("message - frame", "0x70000000")
+    done = outcome_of("nop; site: ud2; ret", more=more)
+    assert done.reason == "ends in Assertion '<unknown>' failed at file.c:130"
+
+
+WARNS_IN_ALL_HOOKS = ("preapply", "load", "postapply", "prerevert", "unload", "postrevert")
+
+
+@pytest.mark.parametrize("release", ["4.14.6", "4.17.3", "4.17.4", "4.18.0", "4.18.1", "4.20.3"])
+@pytest.mark.parametrize("kind", WARNS_IN_ALL_HOOKS)
+def test_when_a_warning_in_a_hook_can_be_survived(release: str, kind: str) -> None:
+    registered_by_upload = release in ("4.17.4", "4.18.1", "4.20.3")
+    code = WARNS.replace("mov $3, %eax", "xor %eax, %eax")
+    host = host_with(code, f".livepatch_hook {kind}, tested", release=release, runner=run_hook)
+    done = host.apply("snippet")
+    if done.crash is None:
+        done = host.revert("snippet")
+    survives = registered_by_upload or kind in ("postapply", "prerevert", "unload")
+    assert (done.crash is None, done.unknown) == (survives, None)
+
+
+def test_a_warning_after_an_action_that_failed() -> None:
+    more = ".livepatch_hook postapply, tested\n.text\nfail: mov $-5, %eax\nret\n.livepatch_hook apply, fail"
+    for release, survives in (("4.17.3", False), ("4.17.4", True)):
+        assert (host_with(WARNS, more, release=release, runner=run_hook).apply("snippet").crash is None) is survives
+
+
+@pytest.mark.parametrize(
+    ("release", "hook", "suffix"),
+    [("4.21.1", "preapply", ""), ("4.21.1", "load", " IN INTERRUPT CONTEXT"), ("4.22.0", "apply", " IN INTERRUPT")],
+)
+def test_the_panic_names_the_context(release: str, hook: str, suffix: str) -> None:
+    host = host_with("ud2; ret", f".livepatch_hook {hook}, tested", release=release, runner=run_hook)
+    (message,) = [finding.message for finding in host.apply("snippet").findings if finding.crash]
+    assert f"'FATAL TRAP: vec 6, #UD[0000]{suffix}" in message
+    assert ("CONTEXT" in message) is bool(suffix)
 
 
 def test_what_runs_a_function_of_the_handler() -> None:

@@ -295,3 +295,10 @@ def test_what_is_written_back_is_not_written(space: AddressSpace) -> None:
     space.overwrite(IMAGE, b"\xff\xff\xff\xff")
     space.overwrite(IMAGE, original)
     assert space.written == {}
+
+
+def test_a_string_that_ends_before_unknown_bytes_is_known(space: AddressSpace, mapping: Mapping) -> None:
+    space.overwrite(mapping.start, b"name\0name")
+    space.make_unknown(mapping.start + 6, 2, "a test")
+    assert space.read_string(mapping.start) == b"name"
+    assert space.read_string(mapping.start + 5) is None

@@ -47,6 +47,7 @@ REASONS = {
     "XSP241": OURS,
     "XSP246": OURS,
     "XSP247": OURS,
+    "XSP248": OURS,
     "XSP210": "the tool does not ask Xen for it: it asks for the payload's state first, and says that there is none",
     "XSP245": "the marks are not in the payload, where a file could bring them along, but in Xen's own memory",
     "XSP211": "the tool does not ask Xen for it: it looks at the state first and says that it is the wrong one",

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from xsplice_loader.emulation.pages import by_pages
 from xsplice_loader.emulation.running import DEFAULT_LIMITS, execute
 from xsplice_loader.host.hooks import HookCall, HookOutcome
+from xsplice_loader.host.structures import is_on_heap
 from xsplice_loader.host.write_access import write_access
+from xsplice_loader.livepatch.hooks import POINTER_SIZE
 from xsplice_loader.memory.address_space import MemoryFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xsplice_loader.emulation.outcomes import Limits, Write
+    from xsplice_loader.emulation.running import Execution
     from xsplice_loader.host_state import HostState
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.releases import Permissions
@@ -48,7 +51,16 @@ def run_hook(host: HostState, call: HookCall, *, limits: Limits = DEFAULT_LIMITS
     for write in done.writes:
         _keep(host.memory, write)
     value = done.machine.register("RAX") & 0xFFFF_FFFF
-    return HookOutcome(value - (1 << 32) if value >> 31 else value, done.console)
+    return HookOutcome(value - (1 << 32) if value >> 31 else value, done.console, depends_on_heap=_pointer_kept(done))
+
+
+def _pointer_kept(done: Execution) -> str | None:
+    """Say where a hook left the address of one of Xen's structures, if it did."""
+    for write in done.writes:
+        for offset in range(-write.address % POINTER_SIZE, len(write.after) - POINTER_SIZE + 1, POINTER_SIZE):
+            if is_on_heap(int.from_bytes(write.after[offset : offset + POINTER_SIZE], "little")):
+                return f"keeps an address on Xen's heap at {write.address + offset:#018x}"
+    return None
 
 
 def _keep(memory: AddressSpace, write: Write) -> None:

@@ -66,6 +66,10 @@ class Context:
             self.transcript.give_up(
                 rules.HOOK_NOT_FOLLOWED, f"{kind} of {loaded.shown_name} {outcome.unknown}", section=kind
             )
+        if outcome.depends_on_heap is not None:
+            self.transcript.add(
+                rules.HEAP_ADDRESS, f"{kind} of {loaded.shown_name} {outcome.depends_on_heap}", section=kind
+            )
         return outcome
 
     def _run(self, runner: HookRunner, loaded: LoadedPayload, kind: str, address: int) -> HookOutcome:

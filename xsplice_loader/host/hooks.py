@@ -33,6 +33,8 @@ class HookOutcome(NamedTuple):
     """Lines that it printed on Xen's console."""
     unknown: str | None = None
     """A clause that says why the hook could not be followed to its end."""
+    depends_on_heap: str | None = None
+    """A clause that says which value depends on where Xen's heap puts structures, which no file says."""
     crash: str | None = None
     """A clause that says why the machine would not have survived it."""
 

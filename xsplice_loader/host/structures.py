@@ -17,7 +17,7 @@ from xsplice_loader.livepatch import hooks
 from xsplice_loader.livepatch.function_states import STATE_NUMBERS, FunctionState
 from xsplice_loader.livepatch.functions import SECTION as FUNCTIONS
 from xsplice_loader.memory.address_map import DIRECTMAP
-from xsplice_loader.memory.address_space import MemoryFault
+from xsplice_loader.memory.address_space import MemoryFault, UnknownRange
 from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class _Objects(NamedTuple):
     names: int
     constant: tuple[tuple[int, bytes], ...]
     """Addresses and contents of what does not change by itself: symbols and names."""
+    gaps: tuple[UnknownRange, ...]
+    """What else is in these pages: memory of Xen's that is not simulated."""
 
 
 class _Laid(NamedTuple):
@@ -78,6 +80,8 @@ class _Laid(NamedTuple):
     contents: bytes
     loaded: LoadedPayload | None = None
     layout: Layout | None = None
+    is_variable: bool = False
+    """It is in Xen's image, where its contents are known only while they are up to date."""
 
 
 class Structures:
@@ -100,6 +104,8 @@ class Structures:
             try:
                 if host.memory.read(laid.address, len(laid.contents)) != laid.contents:
                     host.memory.overwrite(laid.address, laid.contents)
+                for place in self._unknown_bytes(laid):
+                    host.memory.make_unknown(laid.address + place, 1, "what was saved of a function is unknown")
             except MemoryFault:
                 # A variable of an image that does not reach as far as its symbols.
                 continue
@@ -111,12 +117,17 @@ class Structures:
         Raises:
             NotFollowedError: it changed something that the simulated host does not read from memory.
         """
+        for objects in self._objects.values():
+            for gap in objects.gaps:
+                if not all(host.memory.read_partly(gap.address, gap.size).unknown):
+                    raise NotFollowedError("writes to Xen's heap next to struct payload")
         for laid in self._laid:
-            found = host.memory.read(laid.address, len(laid.contents)) or laid.contents
+            partly = host.memory.read_partly(laid.address, len(laid.contents))
+            known = zip(partly.contents, partly.unknown, laid.contents, strict=True)
+            found = bytes(before if unknown else byte for byte, unknown, before in known)
             if found == laid.contents:
-                if laid.loaded is None:
-                    # A variable in Xen's image is known only while it is up to date.
-                    host.memory.forget(laid.address, len(found))
+                if laid.is_variable:
+                    host.memory.make_unknown(laid.address, len(found), f"{laid.what} may have changed")
             elif laid.loaded is None or laid.layout is None:
                 raise NotFollowedError(f"changes {laid.what}")
             elif laid.layout is FUNCTION_STATE:
@@ -133,6 +144,15 @@ class Structures:
         objects = self._objects.pop(loaded, None)
         if objects is not None:
             memory.unmap(objects.mapping)
+
+    @staticmethod
+    def _unknown_bytes(laid: _Laid) -> list[int]:
+        """Return where in what was laid out a function's saved bytes are not known."""
+        if laid.loaded is None or laid.layout is not FUNCTION_STATE:
+            return []
+        start = FUNCTION_STATE.members["insn_buffer"].offset
+        saved = laid.loaded.status.unknown_saved
+        return [number * FUNCTION_STATE.size + start + place for number, places in saved.items() for place in places]
 
     # Taking over ---------------------------------------------------------------------------------------------------
 
@@ -175,6 +195,7 @@ class Structures:
         offsets = [0]
         for size in sizes:
             offsets.append(-(-(offsets[-1] + size) // _HEAP_ALIGNMENT) * _HEAP_ALIGNMENT)
+        used = [offset + size for offset, size in zip(offsets, sizes, strict=False)]
         pages = -(-offsets[-1] // PAGE_SIZE)
         start = _free_place(memory, pages)
         frame = (start - DIRECTMAP[0]) // PAGE_SIZE
@@ -189,7 +210,15 @@ class Structures:
             )
             place += len(symbol.name) + 1
         constant = ((symbols, bytes(rows)), (names, strings)) if loaded.symbols else ()
-        return _Objects(mapping, payload, states, symbols, names, constant)
+        following = (*offsets[1:-1], pages * PAGE_SIZE)
+        gaps = tuple(
+            UnknownRange(start + end, begin - end, "what Xen's heap holds next to struct payload")
+            for end, begin in zip(used, following, strict=True)
+            if end < begin
+        )
+        for gap in gaps:
+            mapping.mark_unknown(gap)
+        return _Objects(mapping, payload, states, symbols, names, constant, gaps)
 
     def _all(self, host: HostState) -> Iterator[_Laid]:
         links = self._links(host)
@@ -204,13 +233,13 @@ class Structures:
         for name in _LISTS:
             head = _variable(host, name)
             if head is not None:
-                yield _Laid(f"the head of {name}", head, LIST_HEAD.packed(links[head]))
+                yield _Laid(f"the head of {name}", head, LIST_HEAD.packed(links[head]), is_variable=True)
         core = _variable(host, "virtual_region.c#core")
         if core is not None:
-            yield _Laid("the region of Xen's own text", core, LIST_HEAD.packed(links[core]))
+            yield _Laid("the region of Xen's own text", core, LIST_HEAD.packed(links[core]), is_variable=True)
         count = _variable(host, "livepatch.c#payload_cnt")
         if count is not None:
-            yield _Laid("payload_cnt", count, len(host.payloads).to_bytes(4, "little"))
+            yield _Laid("payload_cnt", count, len(host.payloads).to_bytes(4, "little"), is_variable=True)
 
     def _links(self, host: HostState) -> dict[int, dict[str, int]]:
         """Return the links of every payload, and of all else that is on one of their lists, by address."""
@@ -306,6 +335,11 @@ class Structures:
 
     def _stand_in(self, name: str) -> int:
         return self._stand_ins.setdefault(name, _STAND_INS + len(self._stand_ins) * PAGE_SIZE)
+
+
+def is_on_heap(address: int) -> bool:
+    """Tell whether an address is one that structures were given here."""
+    return HEAP <= address < _STAND_INS
 
 
 def is_stand_in(address: int) -> bool:

@@ -15,7 +15,7 @@ from xsplice_loader.host.speech import OldSpeech, Speech
 from xsplice_loader.livepatch.function_states import STATE_NUMBERS
 from xsplice_loader.loading import MAX_NAME
 from xsplice_loader.memory.address_space import MemoryFault
-from xsplice_loader.results import Finding, PatchedBytes, Step
+from xsplice_loader.results import ActionResult, Finding, PatchedBytes, Step
 from xsplice_loader.rules.actions import LOCK_KEPT, NEVER_ENDS, WILD_TABLE
 from xsplice_loader.rules.errnos import ERRNOS, errno_text
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from xsplice_loader.host.host import Host
-    from xsplice_loader.results import ActionResult, LoadResult, Verb
+    from xsplice_loader.results import LoadResult, Verb
 
 EXIT_OK, EXIT_FAILED, EXIT_AGAIN = 0, 1, 2
 MAX_ERRNO = 4095
@@ -302,12 +302,12 @@ class LivepatchTool:
         if self.host.state.keeps_lock:
             rule = LOCK_KEPT
             self._findings.append(Finding(rule=rule.id, severity=rule.severity, crash=True, message=NEVER_ENDS))
-            raise _CrashError(rule.id)
+            raise _EndError(rule.id, None)
 
     def _note(self, result: ActionResult | LoadResult) -> None:
         self._findings += result.findings
         self._log += result.log
-        unknown = getattr(result, "unknown", None)
+        unknown = result.unknown if isinstance(result, ActionResult) else None
         if result.crash is not None or unknown is not None:
             raise _EndError(result.crash, unknown)
 

@@ -551,11 +551,12 @@ class AddressSpace:
         out = bytearray()
         while len(out) < limit:
             step = min(PAGE_SIZE - (address + len(out)) % PAGE_SIZE, 64, limit - len(out))
-            chunk = self.read(address + len(out), step)
-            if chunk is None:
-                return None
+            # What follows the NUL may well be unknown.
+            chunk = self.read_partly(address + len(out), step).known_start
             end = chunk.find(0)
             if end >= 0:
                 return bytes(out + chunk[:end])
+            if len(chunk) < step:
+                return None
             out += chunk
         return bytes(out)

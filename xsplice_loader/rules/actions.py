@@ -201,6 +201,14 @@ HOOK_EFFECT_UNKNOWN = _warning(
     "It patches functions itself and saves what was there. Where it was not run, a revert restores nothing.",
     "contract 1.1",
 )
+HEAP_ADDRESS = _warning(
+    "XSP248",
+    "nothing that a hook leaves depends on where Xen's heap put a structure",
+    "Hooks are passed the address of struct payload. It differs from one start of Xen to the next, so the one that is "
+    "used here is an assumption, and so is whatever a hook makes of it.",
+    "xen/common/livepatch.c: livepatch_upload",
+    switch="single_hooks",
+)
 NOT_RESTORED = _warning(
     "XSP242",
     "a revert brings back the bytes that were there before",
@@ -259,6 +267,7 @@ ALL = (
     HOOK_NOT_RUN,
     HOOK_NOT_FOLLOWED,
     HOOK_EFFECT_UNKNOWN,
+    HEAP_ADDRESS,
     NOT_RESTORED,
     LEFT_LINKED,
     LEFT_PATCHED,

@@ -143,8 +143,8 @@ EXAMPLES: dict[Rule, Recipe] = {
         actions=("apply example",),
     ),
     actions.HOOK_NOT_FOLLOWED: Recipe(
-        shows="A hook never ends.",
-        source=payload(hook("preapply", "jmp hook_preapply")),
+        shows="A hook reads the processor's clock, which is not simulated.",
+        source=payload(hook("preapply", "rdtsc", "xor %eax, %eax", "ret")),
         actions=("apply example",),
         runs_hooks=True,
     ),
@@ -152,6 +152,15 @@ EXAMPLES: dict[Rule, Recipe] = {
         shows="A hook stands in the place of applying, and nobody runs it here; what would revert restore?",
         source=payload(hook("apply", "xor %eax, %eax", "ret")),
         actions=("apply example", "revert example"),
+    ),
+    actions.HEAP_ADDRESS: Recipe(
+        shows="A hook keeps the address of struct payload in a variable.",
+        source=payload(
+            "        .data\n        .balign 8\nkept:   .quad 0\n"
+            + hook("preapply", "mov %rdi, kept(%rip)", "xor %eax, %eax", "ret"),
+        ),
+        actions=("apply example",),
+        runs_hooks=True,
     ),
     actions.NOT_RESTORED: Recipe(
         shows="It patches the same function twice.",
