@@ -231,6 +231,23 @@ def test_hooks_are_run_on_request(tmp_path: Path) -> None:
     assert (step["rc"], step["errno"], step["payload_rc"]) == (2, {"number": 16, "name": "EBUSY"}, -16)
 
 
+def test_an_unknown_outcome_ends_the_steps_and_is_no_success(tmp_path: Path) -> None:
+    # rdtsc: no file says what the clock of a real machine shows.
+    write(tmp_path, a=payload(hook("preapply", "rdtsc\nret")), b=payload())
+    files = tmp_path / "a.livepatch", tmp_path / "b.livepatch"
+    _, step = load_json("--apply", "--run-hooks", *files)["steps"]
+    assert (step["rc"], step["errno"], step["payload_rc"]) == (None, None, 0)
+    assert "rdtsc" in step["unknown"]
+    assert "crash" not in step
+    runs = load_json("--apply", "--run-hooks", "--run", "xen_minor_version", *files)["runs"]
+    assert [one["when"] for one in runs] == ["before"]
+    done = run("--apply", "--run-hooks", *files)
+    assert done.exit_code == 1
+    assert "unknown outcome: .livepatch.hooks.preapply of a" in done.stdout
+    steps = load_json("--run-hooks", "--script", script(tmp_path, "load a.livepatch", "list"))["steps"]
+    assert [step["rc"] for step in steps] == [None]
+
+
 @pytest.mark.parametrize(
     ("kind", "code", "expected"),
     [
