@@ -32,6 +32,7 @@ SWITCHES: dict[str, tuple[str, dict[Any, Any]]] = {
     "alternatives_return_errors": ("alternatives_fail_with_errno", {}),
     "moves_return_thunks": ("alternatives_move_return_thunks", {}),
     "built_for_ibt": ("ibt_default_config", {}),
+    "bug_instruction": ("bug_instruction", {"0f0b": b"\x0f\x0b", "d6": b"\xd6"}),
 }
 _OLD_ROUTINES = ("common_livepatch_apply", "common_livepatch_revert")
 _NEW_ROUTINES = ("apply_payload", "revert_payload")
