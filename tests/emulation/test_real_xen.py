@@ -60,7 +60,9 @@ def test_a_variable_that_was_not_captured(package: Package) -> None:
     done = run(host.state, "xen_extra_version")
     system_state = host.state.address_of(b"system_state")
     assert (done.outcome, done.value) == ("stopped", None)
-    assert f"needs the bytes at {system_state:#018x}" in str(done.reason)
+    assert f"needs the bytes at {system_state:#018x} (system_state in .bss, variable), which are unknown" in str(
+        done.reason
+    )
 
 
 def test_the_same_by_apply_and_revert(package: Package, tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ def test_code_that_is_not_known() -> None:
     host = Host(Hypervisor.model().assume())
     done = run(host.state, "xen_major_version")
     assert done.outcome == "stopped"
-    assert "not known" in str(done.reason)
+    assert "which are unknown" in str(done.reason)
     assert done.writes == ()
 
 
@@ -405,7 +405,7 @@ def test_data_that_is_not_known(code: str) -> None:
         mapping.protections = loaded.mapping.protections
     done = run(unknown.state, address_of(source, "tested"))
     assert (done.outcome, done.writes) == ("stopped", ())
-    assert "not known" in str(done.reason)
+    assert "which are unknown" in str(done.reason)
 
 
 def test_bytes_that_were_written_are_known() -> None:

@@ -70,6 +70,7 @@ class Machine:
         path: Path,
         traps: TrapHandler,
         services: Mapping[int, Callable[[Machine], Ending | None]],
+        described: Callable[[int], str],
         limits: Limits,
     ) -> None:
         """Set the machine up.
@@ -80,6 +81,7 @@ class Machine:
             path: is told of every branch.
             traps: is asked about exceptions.
             services: what is done instead of executing the functions at these addresses.
+            described: names what is at an address.
             limits: when to stop.
 
         Raises:
@@ -90,6 +92,7 @@ class Machine:
         self._path = path
         self._traps = traps
         self._services = services
+        self._described = described
         self._limits = limits
         self._decoder = Decoder()
         self._decoded: dict[int, Instruction] = {}
@@ -171,7 +174,7 @@ class Machine:
 
     def _cannot_read(self, error: AccessError) -> Ending | None:
         if error.is_unknown:
-            return _unknown(error.address)
+            return self._needs(error.address)
         return self._traps(self, Trap("page fault", self.instruction_pointer, error.address))
 
     # What unicorn calls -------------------------------------------------------------------------------------------
@@ -253,7 +256,7 @@ class Machine:
         if self._pending is None:
             unknown = self.memory.unknown_in(frame, size)
             if unknown is not None:
-                self._stop(_unknown(unknown))
+                self._stop(self._needs(unknown))
 
     def _on_write(self, processor: Any, kind: int, frame: int, size: int, value: int, data: object) -> None:
         del processor, kind, data
@@ -310,7 +313,7 @@ class Machine:
         size = instruction.size if instruction is not None else len(code)
         unknown = self.memory.first_unknown(address, size)
         if unknown is not None:
-            self._stop(_unknown(unknown))
+            self._stop(self._needs(unknown))
         elif instruction is None and fault is not None:
             self._trap(Trap("page fault", address, fault, "fetch"))
         elif instruction is None:
@@ -318,6 +321,9 @@ class Machine:
         else:
             return instruction
         return None
+
+    def _needs(self, address: int) -> Ending:
+        return Ending("stopped", f"needs the bytes at {self._described(address)}, which are unknown")
 
     def _out_of_memory(self) -> None:
         self._stop(Ending("stopped", f"touches more than {lent_memory.FRAMES} pages"))
@@ -331,7 +337,3 @@ def _emulator() -> tuple[Any, Any]:
     except ImportError:
         raise EmulatorMissingError from None
     return unicorn, x86_const
-
-
-def _unknown(address: int) -> Ending:
-    return Ending("stopped", f"needs the bytes at {address:#018x}, which are not known")

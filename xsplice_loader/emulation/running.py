@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.emulation.lent_memory import AccessError
@@ -125,7 +126,7 @@ def execute(
     path = Path(host, names)
     system = System(host, names, stack)
     pages = HostPages(host.memory, may_write)
-    machine = Machine(pages, stack, path, system, system.services, limits)
+    machine = Machine(pages, stack, path, system, system.services, partial(_described, host, names), limits)
     # Xen calls through a pointer in RAX, and so that is what stands there in code that sets nothing else.
     machine.set_register("RAX", address)
     if may_be_interrupted:
@@ -136,6 +137,14 @@ def execute(
         for start, after in runs_of(machine.memory.touched)
     )
     return Execution(ending, machine, path, writes, system.console)
+
+
+def _described(host: HostState, names: Names, address: int) -> str:
+    """Return an address for people; one of Xen's image with its section, and what boot does to that."""
+    xen = host.hypervisor
+    if xen.image_start <= address < xen.image_end:
+        return f"{address:#018x} ({xen.described(address)})"
+    return names.described(address)
 
 
 def _text_at(machine: Machine, address: int) -> str | None:
