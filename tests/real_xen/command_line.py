@@ -14,15 +14,18 @@ import click
 
 from real_xen import legitimate
 from real_xen.bench import Bench
+from real_xen.capture import memory_of, memory_of_own, write
 from real_xen.case import cases_of
 from real_xen.coverage import report as coverage_report
 from real_xen.debian import DEFAULT, XENS
 from real_xen.generator import Generator
+from real_xen.machine import CPU, snapshot_of
 from real_xen.packages import fetch
 from real_xen.problem import HarnessError
 from real_xen.recording import Recorder
 from real_xen.soak import keep, shrunk
 from real_xen.tally import Tally
+from xsplice_loader import Hypervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +60,29 @@ def fetch_command(release: str, install: bool) -> None:
     parts = fetch(release, say, install_emulator=install)
     for package, version in parts.versions.items():
         click.echo(f"{package} {version}")
+
+
+@main.command()
+@_release
+@click.option("--xen", type=_PATHS, metavar="FILE", help="a boot image of your own, xen or xen.gz, instead of Debian's")
+@click.option("--cpu", default=CPU, show_default=True, metavar="MODEL", help="processor of the machine, as for qemu -cpu")
+@click.argument("out", type=_PATHS, metavar="OUT")
+def capture(out: Path, release: str, xen: Path | None, cpu: str) -> None:
+    """Boot a Xen in an emulator and write its memory to OUT, an ELF core file.
+
+    It holds the pages of Xen's image that are mapped after boot, by their virtual addresses, and the build-id.
+
+    \b
+    scripts/real-xen capture xen-4.17.core
+    scripts/real-xen capture --xen /boot/xen-4.18.gz xen-4.18.core
+    """
+    parts = fetch(release, say)
+    if xen is None and cpu == CPU:
+        data = memory_of(snapshot_of(parts, say), Hypervisor.open(parts.xen_syms)).read_bytes()
+    else:
+        data = memory_of_own(parts, xen, cpu, say)
+    write(out, data)
+    click.echo(f"wrote {out}: {len(data) / 2**20:.1f} MiB")
 
 
 @main.command()

@@ -44,6 +44,10 @@ LAST_WORDS = 10
 """Seconds that a dying machine may take for its report."""
 BOOTS = 3
 """Boots that are tried until one gives a machine that can be saved and restored."""
+FREED = re.compile(rb"\(XEN\) (?:\[[^]\n]*\] )?Freed \d+kB init memory")
+"""What Xen says last of its own boot (xen/arch/x86/setup.c: init_done)."""
+SHOWN_LINES = 12
+"""Lines of Xen's that an error shows of a boot that failed."""
 FELL = "the domain's kernel crashed"
 """The reason of a death that is not Xen's own."""
 TO_XEN = b"\x01\x01\x01"
@@ -104,12 +108,7 @@ def snapshot_of(parts: Parts, say: Callable[[str], None]) -> Snapshot:
     recipe = json.dumps([version, CPU, MEMORY, DISK_SIZE, XEN_OPTIONS, KERNEL_OPTIONS, parts.versions]).encode()
     digest = hashlib.sha256(recipe + initrd).hexdigest()[:16]
     folder = cache_folder() / parts.release / f"machine-{digest}"
-    arguments = (
-        *("-accel", "tcg", "-cpu", CPU, "-m", str(MEMORY), "-smp", "1"),
-        *("-nodefaults", "-display", "none", "-no-reboot"),
-        *("-kernel", str(parts.xen), "-append", XEN_OPTIONS),
-        *("-initrd", f"{parts.kernel} {KERNEL_OPTIONS},{folder / 'initrd'}"),
-    )
+    arguments = boot_arguments(parts.xen, parts.kernel, folder / "initrd", CPU)
     if not folder.is_dir():
         say(f"booting Xen {parts.release} for the first time")
         for old in folder.parent.glob("machine-*"):
@@ -123,6 +122,16 @@ def snapshot_of(parts: Parts, say: Callable[[str], None]) -> Snapshot:
             (work / "build-id").write_text(_boot(arguments, folder, work, say), encoding="utf-8")
             work.rename(folder)
     return Snapshot(folder, arguments, (folder / "build-id").read_text(encoding="utf-8"))
+
+
+def boot_arguments(xen: Path, kernel: Path, initrd: Path, cpu: str) -> tuple[str, ...]:
+    """Return the emulator's arguments, without the disk, for a machine that boots a Xen on a processor model."""
+    return (
+        *("-accel", "tcg", "-cpu", cpu, "-m", str(MEMORY), "-smp", "1"),
+        *("-nodefaults", "-display", "none", "-no-reboot"),
+        *("-kernel", str(xen), "-append", XEN_OPTIONS),
+        *("-initrd", f"{kernel} {KERNEL_OPTIONS},{initrd}"),
+    )
 
 
 def _boot(arguments: tuple[str, ...], folder: Path, work: Path, say: Callable[[str], None]) -> str:
@@ -229,6 +238,35 @@ class Machine:
         emulator.channel.clear()
         emulator.type(TO_XEN)
         self._mark()
+
+    def wait_until_booted(self) -> None:
+        """Wait until Xen has freed the memory that it needed to boot: from then on its image stays as it is.
+
+        Raises:
+            HarnessError: it does not come that far.
+        """
+        emulator = self._emulator
+        try:
+            emulator.wait_for(
+                lambda: FREED.search(emulator.console) is not None or is_dead(emulator.console), BOOT_TIMEOUT
+            )
+        except MachineStoppedError as stopped:
+            raise HarnessError(f"the emulator ended while booting{self._last_lines()}: {stopped}") from None
+        if FREED.search(emulator.console) is None:
+            how = "crashed while booting" if is_dead(emulator.console) else f"did not boot in {BOOT_TIMEOUT} s"
+            raise HarnessError(f"Xen {how}{self._last_lines()}")
+
+    def _last_lines(self) -> str:
+        lines = [line for line in xen_lines(bytes(self._emulator.console)) if line.strip("* ")][-SHOWN_LINES:]
+        return "; its last lines:\n" + "\n".join(f"  (XEN) {line}" for line in lines) if lines else ""
+
+    def stop(self) -> None:
+        """Stop the processor; memory stays as it is."""
+        self._emulator.qmp("stop")
+
+    def go_on(self) -> None:
+        """Let a stopped processor run."""
+        self._emulator.qmp("cont")
 
     def save(self, target: Path) -> None:
         """Save the machine's state; it stands still afterwards."""
@@ -366,6 +404,13 @@ class Machine:
         except HarnessError:
             return None
         return self._read_file.read_bytes()
+
+    def memory_up_to(self, address: int, size: int) -> bytes:
+        """Return those of `size` bytes of the hypervisor's memory that come before the first that is not mapped."""
+        self._read_file.unlink(missing_ok=True)
+        whole = self.memory(address, size)
+        # What the emulator could read before it failed is in the file.
+        return self._read_file.read_bytes() if whole is None else whole
 
 
 def _with_heading_apart(lines: list[str]) -> list[str]:

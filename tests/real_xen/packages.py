@@ -148,7 +148,7 @@ def _fill_xen(work: Path, release: str, cache: Path, say: Callable[[str], None])
     _add_libraries(suite, xen.tools, tree, debs)
     shutil.rmtree(debs)
     for source, target in (("boot/xen-*.gz", "xen"), ("usr/lib/debug/**/xen-syms-*", "xen-syms")):
-        (work / target).write_bytes(_unzipped(the_one(tree, source)))
+        (work / target).write_bytes(unzipped(the_one(tree, source)))
     return versions
 
 
@@ -166,7 +166,8 @@ def _add_libraries(suite: Suite, package: str, tree: Path, debs: Path) -> None:
         layer = [name for one in wanted for name in suite.depends(one)]
 
 
-def _unzipped(path: Path) -> bytes:
+def unzipped(path: Path) -> bytes:
+    """Return a file's content, unpacked if it is gzipped."""
     data = path.read_bytes()
     return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
