@@ -10,6 +10,7 @@ import os
 import struct
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,8 @@ MULTIBOOT = struct.pack("<I", 0x1BADB002)
 MULTIBOOT_LIMIT = 8192
 """Bytes at the start of a boot image among which its Multiboot header is."""
 ATTEMPTS, PAUSE = 40, 0.05
-"""Where Xen isolates its page tables (XPTI), they map little of it while the domain runs: how often, and how many seconds
-apart, the machine is stopped until it runs in the hypervisor."""
+"""How often, and how many seconds apart, the machine is stopped until its page tables map Xen: where these are isolated
+(XPTI), they map little of it while the domain runs."""
 
 
 def memory_of(snapshot: Snapshot, hypervisor: Hypervisor) -> Path:
@@ -85,8 +86,8 @@ def boot_image(path: Path) -> bytes:
     """
     try:
         data = unzipped(path)
-    except OSError as error:
-        raise HarnessError(f"cannot read {path}: {error.strerror or error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise HarnessError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     if MULTIBOOT not in data[:MULTIBOOT_LIMIT]:
         raise HarnessError(f"{path} is not a Multiboot image; give the `xen` or `xen.gz` of the same build")
     if data[:5] != b"\x7fELF\x01":
@@ -143,5 +144,3 @@ def write(path: Path, data: bytes) -> None:
         scratch.replace(path)
     except OSError as error:
         raise HarnessError(f"cannot write {path}: {error.strerror or error}") from None
-
-

@@ -65,7 +65,9 @@ def fetch_command(release: str, install: bool) -> None:
 @main.command()
 @_release
 @click.option("--xen", type=_PATHS, metavar="FILE", help="a boot image of your own, xen or xen.gz, instead of Debian's")
-@click.option("--cpu", default=CPU, show_default=True, metavar="MODEL", help="processor of the machine, as for qemu -cpu")
+@click.option(
+    "--cpu", default=CPU, show_default=True, metavar="MODEL", help="processor of the machine, as for qemu -cpu"
+)
 @click.argument("out", type=_PATHS, metavar="OUT")
 def capture(out: Path, release: str, xen: Path | None, cpu: str) -> None:
     """Boot a Xen in an emulator and write its memory to OUT, an ELF core file.

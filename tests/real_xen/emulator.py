@@ -62,6 +62,9 @@ class Emulator:
             self._wait(lambda: b"\n" in self._monitor, QMP_TIMEOUT, "the emulator does not start")
             self._monitor.clear()
             self.qmp("qmp_capabilities")
+        except MachineStoppedError as stopped:
+            self.close()
+            raise HarnessError(f"the emulator does not start: {stopped}") from None
         except BaseException:
             self.close()
             raise

@@ -120,7 +120,12 @@ def snapshot_of(parts: Parts, say: Callable[[str], None]) -> Snapshot:
             work.mkdir()
             (work / "initrd").write_bytes(initrd)
             (work / "build-id").write_text(_boot(arguments, folder, work, say), encoding="utf-8")
-            work.rename(folder)
+            try:
+                work.rename(folder)
+            except OSError:
+                # Another run booted the same one meanwhile.
+                if not folder.is_dir():
+                    raise
     return Snapshot(folder, arguments, (folder / "build-id").read_text(encoding="utf-8"))
 
 
@@ -258,7 +263,9 @@ class Machine:
 
     def _last_lines(self) -> str:
         lines = [line for line in xen_lines(bytes(self._emulator.console)) if line.strip("* ")][-SHOWN_LINES:]
-        return "; its last lines:\n" + "\n".join(f"  (XEN) {line}" for line in lines) if lines else ""
+        return (
+            "; its last lines:\n" + "\n".join(f"  (XEN) {line}" for line in lines) if lines else "; it printed nothing"
+        )
 
     def stop(self) -> None:
         """Stop the processor; memory stays as it is."""
