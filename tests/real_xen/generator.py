@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import random
 from typing import TYPE_CHECKING
 
+from real_xen.blocks import boot_call, boot_variables, bug_frame, reads_structure
+from real_xen.choice import Choice
 from real_xen.recipe import Plot, Recipe, can_be_made
+from real_xen.targets import CODE_SYMBOLS, DATA_SYMBOLS, IDLE_FUNCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from xsplice_loader import Hypervisor
 
-IDLE_FUNCTIONS = (
-    "hvm_hap_nested_page_fault", "hvm_inject_event", "hvm_mov_to_cr", "hvm_task_switch", "hvm_set_cr0", "hvm_set_cr3",
-    "hvm_set_cr4", "hvm_set_efer", "hvm_descriptor_access_intercept", "hvm_emulate_one", "hvm_monitor_debug",
-    "hvm_debug_op", "nestedhvm_vcpu_initialise", "hvm_vcpu_reset_state", "hvm_copy_to_guest_linear",
-    "hvm_triple_fault", "hvm_vmexit_cpuid", "hvm_rdtsc_intercept", "hvm_msr_read_intercept", "vioapic_init",
-    "hpet_init", "pmtimer_init", "stdvga_init",
-)  # fmt: skip
-"""Functions that nobody calls while there is no guest with hardware assistance: what stands there does no harm."""
-DATA_SYMBOLS = ("system_state", "nr_irqs", "opt_hap_1gb", "hvm_funcs", "boot_cpu_data")
-CODE_SYMBOLS = ("strlen", "memcpy", "printk", "xen_extra_version", "domain_crash", "xfree")
-EDGES = (
-    0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 104, 127, 128, 255, 256, 4095, 4096, 4097, 65535, 65536,
-    1 << 20, 1 << 21, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 62, (1 << 63) - 1, -(1 << 63), -4096, -8, -1,
-)  # fmt: skip
 ADDENDS = (
     0, 1, -1, -4, -5, -8, 127, -128, 4096, (1 << 31) - 1, 1 << 31, -(1 << 31), -(1 << 31) - 1, 1 << 32, (1 << 63) - 1,
     -(1 << 63),
@@ -49,6 +37,7 @@ HOOKS = ("load", "unload", "preapply", "apply", "postapply", "prerevert", "rever
 FEATURES = (93, 0, 32, 5 * 32 + 20, 7 * 32, 511, 512, 0x4000, 0x8000 + 93, 0xFFFF)
 ID_SIZE = 20
 SCRIPT_EVERY = 6
+SAME_FUNCTION = 0.4  # of the scripts
 
 
 class Generator:
@@ -61,6 +50,7 @@ class Generator:
         self._functions = self._known(IDLE_FUNCTIONS)
         self._data = self._known(DATA_SYMBOLS)
         self._code = self._known(CODE_SYMBOLS)
+        self._boot_variables = boot_variables(hypervisor)
 
     def _known(self, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in names if self._hypervisor.symbols.address_of(name.encode()) is not None)
@@ -82,18 +72,22 @@ class Generator:
         count = choose.randint(1, 4)
         recipes = []
         below = "xen"
+        # A function that all of them replace, each on top of what the one below made of it.
+        patched = choose.choice(self._functions) if choose.random() < SAME_FUNCTION else None
         for index in range(count):
             own = bytes([0xA0 + index]).hex() * ID_SIZE
             depends = below if choose.random() < 0.8 else choose.choice(("xen", "b1" * ID_SIZE))
-            recipes.append(self._recipe(f"p{index}", choose, depends, own, faults=int(choose.random() < 0.15)))
+            recipe = self._recipe(f"p{index}", choose, depends, own, faults=int(choose.random() < 0.15))
+            if patched is not None:
+                block = self._replacement(choose, f"p{index}_same", patched)
+                recipe = recipe._replace(blocks=(block, *recipe.blocks))
+            recipes.append(recipe)
             below = own
         names = [recipe.name for recipe in recipes]
         commands: list[tuple[str, ...]] = []
         for uploaded in names:
-            if choose.random() < 0.9:
-                commands.append(("upload", uploaded, f"{uploaded}.livepatch"))
-            if choose.random() < 0.6:
-                commands.append(("apply", uploaded))
+            commands += [("upload", uploaded, f"{uploaded}.livepatch")] * (choose.random() < 0.9)
+            commands += [("apply", uploaded)] * (choose.random() < 0.6)
         commands += [self._command(choose, names) for _ in range(choose.randint(1, 10))]
         return Plot(name, tuple(recipes), tuple(commands))
 
@@ -118,6 +112,7 @@ class Generator:
         usual: list[Callable[[Choice, str], str]] = [self._replacement] * 3
         usual += [self._nops, self._data_section, self._hook, self._metadata, self._warning, self._exception]
         usual += [self._alternative, self._relocations, self._expectation, self._filler, self._symbols]
+        usual += [bug_frame, reads_structure] + [self._boot_call] * bool(self._boot_variables)
         odd: list[Callable[[Choice, str], str]] = [
             self._odd_relocation, self._odd_function, self._odd_section, self._odd_table, self._odd_symbol,
             self._odd_alternative, self._odd_hook,
@@ -182,10 +177,11 @@ class Generator:
 
     # What follows are blocks of assembly; `at` is a name of the block's own.
 
-    def _replacement(self, choose: Choice, at: str) -> str:
+    def _replacement(self, choose: Choice, at: str, patched: str | None = None) -> str:
         filler = choose.choice(("", "nop", "call strlen@PLT", "cmpl $0, system_state(%rip)", "endbr64"))
         given = f", {self._address(choose, self._functions):#x}" if choose.random() < 0.15 else ""
         label = choose.choice((f".L{at}", f"new_{at}"))
+        function = patched or choose.choice(self._functions)
         return f"""
         .text
         .balign {choose.choice((1, 4, 16, 16, 64))}
@@ -196,7 +192,7 @@ class Generator:
         ret
         {filler if filler != "endbr64" else ""}
         .size {label}, . - {label}
-        .livepatch_func "{choose.choice(self._functions)}", {label}, {choose.choice((5, 8, 9, 16, 31, 64))}{given}
+        .livepatch_func "{function}", {label}, {choose.choice((5, 8, 9, 16, 31, 64))}{given}
 """
 
     def _address(self, choose: Choice, names: Sequence[str]) -> int:
@@ -306,6 +302,10 @@ var_{at}:
         .set    abs_{at}, {choose.choice((0, 1, 0x1234, 1 << 40))}
 """
 
+    def _boot_call(self, choose: Choice, at: str) -> str:
+        release = self._hypervisor.own_release
+        return boot_call(choose, at, self._boot_variables, has_call_sites=release.has_alternative_calls)
+
     def _odd_relocation(self, choose: Choice, at: str) -> str:
         target = choose.choice((*self._code, *self._data, f".Lodd_{at}", f".Lodd_{at}", "0", f"far_{at}"))
         target += "" if target == "0" else f" + {choose.choice(ADDENDS)}"
@@ -397,11 +397,3 @@ var_{at}:
             "        .livepatch_depends \"\"".replace('""', "00" * 64), f"        .build_id {'c1' * 100}",
             "        .build_id 01", f"        .livepatch_depends {'d1' * ID_SIZE}",
         ))  # fmt: skip
-
-
-class Choice(random.Random):
-    """Chance, from a seed."""
-
-    def edge(self) -> int:
-        """Return a number near which something may happen."""
-        return self.choice(EDGES) + self.choice((0, 0, 0, -1, 1, 8))
