@@ -6,8 +6,12 @@ import contextlib
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from real_xen import legitimate
+from real_xen.capture import memory_of
 from real_xen.comparison import Comparer, Comparison
+from real_xen.core_file import runs_of
 from real_xen.foretelling import Foretold, foretell
 from real_xen.machine import snapshot_of
 from real_xen.observation import Laboratory, Observed, Text
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from real_xen.case import Case
+    from real_xen.core_file import Run
 
 TRIES = 3
 # Family, vendor, model and stepping, two numbers, then the words of features.
@@ -44,36 +49,40 @@ class Trial(NamedTuple):
 class Bench:
     """A real hypervisor and the program's, side by side."""
 
-    def __init__(self, release: str, say: Callable[[str], None]) -> None:
-        """Fetch and boot what is not there yet.
+    def __init__(self, release: str, say: Callable[[str], None], *, with_memory: bool = True) -> None:
+        """Fetch and boot what is missing.
 
         Args:
             release: X.Y, one of `XENS`.
-            say: is told what takes time.
+            say: called with what takes time.
+            with_memory: whether the program has the captured memory of the machine that it is compared with.
 
         Raises:
             HarnessError: something cannot be had, or does not belong together.
         """
         self.parts = fetch(release, say)
-        self.hypervisor = Hypervisor.open(str(self.parts.xen_syms))
+        from_file = Hypervisor.open(self.parts.xen_syms)
         self.snapshot = snapshot_of(self.parts, say)
-        self.build_id = self.hypervisor.build_id or b""
+        self.build_id = from_file.build_id or b""
         if self.snapshot.build_id != self.build_id.hex():
             raise HarnessError(f"Xen runs as build {self.snapshot.build_id}, its symbols are of {self.build_id.hex()}")
+        memory = memory_of(self.snapshot, from_file)
+        self.hypervisor = Hypervisor.open(self.parts.xen_syms, memory=memory) if with_memory else from_file
         text = Text.of(self.hypervisor)
         self._laboratory = Laboratory(self.snapshot, self.hypervisor)
+        self.memory = runs_of(memory.read_bytes())
+        """Of the machine after its boot."""
         words = self.hypervisor.release.alternatives_feature_words
         processor = self.hypervisor.symbols.address_of(b"boot_cpu_data")
         if processor is None:
             raise HarnessError("the symbols do not say where Xen keeps what the processor can do")
-        after_boot, found = self._laboratory.read(
-            (text.start, text.end - text.start), (processor, PROCESSOR_HEAD.size + 4 * words)
-        )
-        self.cpu_features = features_in(found)
-        self.comparer = Comparer(self.hypervisor, text, after_boot)
-        different = self.comparer.code_differences()
-        if different:
-            raise HarnessError(f"{different} bytes of the running code are not as in xen-syms, and nothing says why")
+        self.cpu_features = features_in(read(self.memory, processor, PROCESSOR_HEAD.size + 4 * words))
+        self.comparer = Comparer(self.hypervisor, text, read(self.memory, text.start, text.end - text.start))
+        wrong = wrong_constants(from_file, self.memory)
+        if wrong:
+            raise HarnessError(
+                f"{len(wrong)} bytes are said to be as in xen-syms while Xen runs, the first at {wrong[0]:#x}"
+            )
 
     def foretell(self, case: Case) -> tuple[Foretold, ...]:
         """Return what the program says of a case."""
@@ -100,6 +109,29 @@ class Bench:
         foretold = self.foretell(case)
         observed = self.observe(case, foretold)
         return Trial(case, foretold, observed, self.comparer.compare(foretold, observed))
+
+
+def read(runs: Sequence[Run], address: int, size: int) -> bytes:
+    """Return bytes of captured memory.
+
+    Raises:
+        HarnessError: they were not mapped.
+    """
+    for run in runs:
+        if run.address <= address and address + size <= run.end:
+            return run.contents[address - run.address : address - run.address + size]
+    raise HarnessError(f"{address:#x} is not mapped in the running hypervisor")
+
+
+def wrong_constants(hypervisor: Hypervisor, runs: Sequence[Run]) -> list[int]:
+    """Return the addresses at which the running hypervisor is not what the program takes from the file alone."""
+    wrong = []
+    for run in runs:
+        found = hypervisor.at_run_time.read_partly(run.address, len(run.contents))
+        differs = np.frombuffer(found.contents, np.uint8) != np.frombuffer(run.contents, np.uint8)
+        is_known = np.frombuffer(found.unknown, np.uint8) == 0
+        wrong += [run.address + offset for offset in np.flatnonzero(differs & is_known).tolist()]
+    return wrong
 
 
 def unprintable(foretold: Sequence[Foretold]) -> dict[int, dict[str, tuple[int, int]]]:

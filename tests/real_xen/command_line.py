@@ -40,6 +40,11 @@ _release = click.option(
     "--release", type=click.Choice(list(XENS)), default=DEFAULT, show_default=True, help="which Xen, from Debian"
 )
 _PATHS = click.Path(path_type=Path)
+_without_memory = click.option(
+    "--without-memory",
+    is_flag=True,
+    help="do not give the program the captured memory of the machine; what it lists as unknown is not compared",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -89,8 +94,9 @@ def capture(out: Path, release: str, xen: Path | None, cpu: str) -> None:
 
 @main.command()
 @_release
+@_without_memory
 @click.argument("paths", nargs=-1, required=True, type=_PATHS, metavar="DIR|FILE...")
-def compare(paths: tuple[Path, ...], release: str) -> None:
+def compare(paths: tuple[Path, ...], release: str, without_memory: bool) -> None:
     """Compare payloads and scripts (*.script: commands of xen-livepatch, one to a line).
 
     Payloads are made for one build of Xen, and this is Debian's; sources (*.s, see payloads/) are made for it here.
@@ -98,7 +104,7 @@ def compare(paths: tuple[Path, ...], release: str) -> None:
     what the tool and Xen say, the list, the debug key x, addresses, every byte of the payload's memory and of Xen's
     code and constants.
     """
-    bench = Bench(release, say)
+    bench = Bench(release, say, with_memory=not without_memory)
     cases = cases_of(paths, bench.build_id)
     sys.exit(DISAGREES if run(bench, cases).disagreements else 0)
 
@@ -138,6 +144,7 @@ def coverage_command(release: str) -> None:
 
 @main.command()
 @_release
+@_without_memory
 @click.option("--seed", type=int, help="what everything is made from; default: a fresh one, which is printed")
 @click.option("--count", type=click.IntRange(min=1), default=360, show_default=True, help="payloads and scripts, 5:1")
 @click.option(
@@ -148,9 +155,9 @@ def coverage_command(release: str) -> None:
     show_default=True,
     help="where to put disagreements",
 )
-def soak(release: str, seed: int | None, count: int, folder: Path) -> None:
+def soak(release: str, seed: int | None, count: int, folder: Path, without_memory: bool) -> None:
     """Compare generated payloads and scripts; the first disagreements are made small and kept."""
-    bench = Bench(release, say)
+    bench = Bench(release, say, with_memory=not without_memory)
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     click.echo(f"seed {seed}")
     generator = Generator(bench.hypervisor, seed)

@@ -54,5 +54,16 @@ def core_file(runs: Sequence[Run], build_id: bytes) -> bytes:
     return start + b"".join(run.contents.ljust(_next_page(len(run.contents)), b"\0") for run in runs)
 
 
+def runs_of(core: bytes) -> tuple[Run, ...]:
+    """Return the runs that a core file of this module's holds."""
+    (count,) = struct.unpack_from("<H", core, _HEADER.size - 8)
+    headers = (_PROGRAM_HEADER.unpack_from(core, _HEADER.size + index * _PROGRAM_HEADER.size) for index in range(count))
+    return tuple(
+        Run(address, core[offset : offset + size])
+        for kind, _, offset, address, _, size, _, _ in headers
+        if kind == PT_LOAD
+    )
+
+
 def _next_page(size: int) -> int:
     return -(-size // PAGE) * PAGE

@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 
     from real_xen.case import Case
     from xsplice_loader import Hypervisor
+    from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.results import Finding, Step
 
 LIST = Command("list", ("list",))
-HOOKS = ".livepatch.hooks."
-SHN_UNDEF = 0
 SHOWN = 32
 """Bytes that are looked at where a function is, or was, patched."""
 
 
 class Image(NamedTuple):
-    """The memory of one loaded payload."""
+    """Consecutive bytes: the memory of one loaded payload, or the start of a function."""
 
     address: int
     contents: bytes
+    unknown: frozenset[int] = frozenset()
+    """The addresses of those that depend on memory which is not known."""
 
 
 class Foretold(NamedTuple):
@@ -46,11 +47,9 @@ class Foretold(NamedTuple):
     """By the payloads' names."""
     written: dict[int, int]
     """Bytes of the hypervisor's image that were written so far, by address."""
-    sites: dict[int, bytes]
+    sites: dict[int, Image]
     """The first 32 bytes of every function that a payload so far was to patch, by address; fewer where they are not
     mapped."""
-    asks_variables: bool
-    """A payload with hooks refers to variables of Xen's: what those hold while Xen runs is in no file."""
     rules: tuple[str, ...]
     """The rules that this step stands for: the one that it failed by, or all that were noticed if it did not fail."""
 
@@ -77,7 +76,7 @@ def _after(command: Command, step: Step, tool: LivepatchTool, sites: dict[int, N
     host = tool.host
     written = dict(host.state.memory.written)
     if step.crash is not None:
-        return Foretold(command, step, (), None, {}, written, {}, _asks_variables(host), rules)
+        return Foretold(command, step, (), None, {}, written, {}, rules)
     listed = tool.run(*LIST)
     sites.update(dict.fromkeys(_sites(host)))
     return Foretold(
@@ -86,12 +85,15 @@ def _after(command: Command, step: Step, tool: LivepatchTool, sites: dict[int, N
         listing=(*listed.out, *listed.err),
         x=_printed(host),
         images={
-            loaded.shown_name: Image(loaded.mapping.start, loaded.mapping.contents.tobytes())
+            loaded.shown_name: Image(
+                loaded.mapping.start,
+                loaded.mapping.contents.tobytes(),
+                frozenset(place for run in loaded.mapping.unknown for place in range(run.address, run.end)),
+            )
             for loaded in host.payloads
         },
         written=written,
-        sites={address: host.state.memory.read_available(address, SHOWN) for address in sites},
-        asks_variables=_asks_variables(host),
+        sites={address: _site(host.state.memory, address) for address in sites},
         rules=rules,
     )
 
@@ -103,15 +105,14 @@ def _printed(host: Host) -> tuple[str, ...] | None:
         return None
 
 
-def _asks_variables(host: Host) -> bool:
-    hypervisor = host.hypervisor
-    start = hypervisor.symbols.address_of(b"__2M_rwdata_start") or hypervisor.image_start
-    for loaded in host.payloads:
-        values = loaded.resolved.values[loaded.payload.symbols.table["section"] == SHN_UNDEF].tolist()
-        names = (section.text_name for section in loaded.payload.sections)
-        if any(name.startswith(HOOKS) for name in names) and any(start <= v < hypervisor.image_end for v in values):
-            return True
-    return False
+def _site(memory: AddressSpace, address: int) -> Image:
+    """Return up to 32 bytes, as many as are mapped."""
+    for size in range(SHOWN, 0, -1):
+        with suppress(MemoryFault):
+            found = memory.read_partly(address, size)
+            unknown = frozenset(address + offset for offset, is_unknown in enumerate(found.unknown) if is_unknown)
+            return Image(address, bytes(found.contents), unknown)
+    return Image(address, b"")
 
 
 def _sites(host: Host) -> Iterator[int]:

@@ -9,6 +9,7 @@ from real_xen.machine import FELL
 from xsplice_loader.releases import GIB
 from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED, NOT_WRITABLE
 from xsplice_loader.rules.content import WILD_OLD_ADDRESS
+from xsplice_loader.rules.tables import CONTENTS_UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _RIP = re.compile(r"RIP: +[0-9a-f]{4}:\[<([0-9a-f]{16})>\]")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
 _FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
+_NO_ENDBR64 = re.compile(r"[Aa]ltcall .+ dest .+ has no endbr64")
 TOO_EARLY = "Operation didn't complete."
 
 
@@ -30,20 +32,10 @@ class Rule(NamedTuple):
     reason: str
 
 
-BOOT = Rule(
-    "boot-sites",
-    "Xen patches its own text when it boots, by what the processor has: bytes at the places that its own table of "
-    "alternatives names are compared only once a payload has written them",
-)
-VARIABLES = Rule(
-    "variables",
-    "what stands in Xen's variables while it runs is in no file: bytes outside its code are compared only once a "
-    "payload has written them",
-)
-HOOK_VARIABLES = Rule(
-    "hook-variables",
-    "a payload with hooks refers to Xen's variables: what they hold while Xen runs is in no file, so a step of its own "
-    "that comes out otherwise is not compared",
+UNKNOWN = Rule(
+    "unknown",
+    "without captured memory the program does not know what Xen filled in while it booted: bytes that it lists as "
+    "unknown are not compared, nor is whether Xen misses an ENDBR64 at, or crashes on, a target that is unknown",
 )
 ELSEWHERE = Rule(
     "elsewhere",
@@ -79,9 +71,7 @@ NOT_FOLLOWED = Rule(
 )
 TOOL_FAULT = Rule("tool-fault", "`load ''` makes the tool itself die of a NULL pointer")
 RULES = (
-    BOOT,
-    VARIABLES,
-    HOOK_VARIABLES,
+    UNKNOWN,
     ELSEWHERE,
     REGISTERS,
     SERIAL_PORT,
@@ -94,10 +84,14 @@ RULES = (
 """All of them; those that end a comparison are shown with the case."""
 
 
-def altered_at_boot(hypervisor: Hypervisor, address: int, size: int) -> frozenset[int]:
-    """Return those of `size` addresses at which the file does not say what stands there."""
-    sites = hypervisor.at_run_time.boot_sites
-    return frozenset(range(address, address + size)) if sites is None else sites.bytes_in(address, size)
+def depends_on_unknown(foretold: Foretold) -> bool:
+    """Tell whether the program could not tell what Xen makes of a branch, as it does not know where that leads."""
+    return any(finding.rule == CONTENTS_UNKNOWN.id for finding in foretold.step.findings)
+
+
+def is_about_unknown(line: str) -> bool:
+    """Tell whether a line of Xen's is about the target of a branch that it makes direct."""
+    return _NO_ENDBR64.fullmatch(line) is not None
 
 
 def lies_elsewhere(observed: Observed, hypervisor: Hypervisor) -> bool:

@@ -102,21 +102,6 @@ class Laboratory:
                     if observed.died or case.ends_after(command, succeeded=observed.rc == 0):
                         return
 
-    def read(self, *places: tuple[int, int]) -> list[bytes]:
-        """Return what stands in the hypervisor's memory before any payload, at addresses, as many bytes as are asked.
-
-        Raises:
-            HarnessError: it is not mapped.
-        """
-        with tempfile.TemporaryDirectory(prefix="real-xen-") as scratch:
-            machine = Machine.restored(self._snapshot, Path(scratch))
-            with machine:
-                found = [(address, machine.memory(address, size)) for address, size in places]
-        for address, contents in found:
-            if contents is None:
-                raise HarnessError(f"{address:#x} is not mapped in the running hypervisor")
-        return [contents or b"" for _, contents in found]
-
     def _step(
         self,
         machine: Machine,

@@ -1,0 +1,21 @@
+# As altcall-boot-pointer.s, but the pointer leads to a function in .init.text, which is freed after boot. Xen reads the
+# target to look for ENDBR64, and crashes.
+        .text
+        .balign 16
+        .type   replacement, @function
+replacement:
+site:
+        call    *genapic + 16(%rip)
+        ret
+        .size   replacement, . - replacement
+        .section .altinstr_replacement, "ax", @progbits
+self:
+        call    self
+        .section .altinstructions, "a", @progbits
+        .long   site - ., self - .
+        .short  93
+        .byte   6, 5, 0, 0
+        .livepatch_func "hvm_set_cr4", replacement, 16
+        .livepatch_depends xen
+        .livepatch_xen_depends xen
+        .build_id a1
