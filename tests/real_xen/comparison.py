@@ -197,7 +197,7 @@ def _words(expected: Foretold, seen: Observed) -> Iterator[tuple[str, object, ob
     # A line that a hook leaves without an end runs into the next one, level and all.
     lines = [part for line in seen.xen for part in re.sub(r"(.)<\d>livepatch: ", r"\1\nlivepatch: ", line).split("\n")]
     if legitimate.depends_on_unknown(expected):
-        lines = [line for line in lines if not legitimate.is_about_unknown(line)]
+        lines = [line for line in lines if line in step.console or not legitimate.is_about_unknown(line)]
     yield "exit status", step.rc, seen.rc
     yield "errno", step.errno, None if seen.error is None else seen.error[0]
     yield "output", step.out, seen.out

@@ -14,6 +14,8 @@ from real_xen.foretelling import Foretold, Image, foretell
 from real_xen.legitimate import is_fault_of_machine
 from real_xen.machine import FELL, Died
 from real_xen.observation import Observed, Text
+from xsplice_loader.results import Finding
+from xsplice_loader.rules.tables import CONTENTS_UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +97,42 @@ def test_a_machine_that_dies_of_patched_code_is_excused(foretold: tuple[Foretold
     comparison = Comparer(HYPERVISOR, TEXT, BOOTED).compare(foretold, observed[:2])
     assert not comparison.differences
     assert [rule.id for rule in comparison.excused] == ["patched-code"]
+
+
+def test_bytes_that_are_unknown_are_not_compared_and_all_others_are(foretold: tuple[Foretold, ...]) -> None:
+    image = foretold[1].images["ok-plain"]
+    unsure = image._replace(unknown=frozenset({image.address + 3}))
+    expected = (foretold[0], foretold[1]._replace(images={"ok-plain": unsure}), *foretold[2:])
+
+    def seen(offset: int) -> tuple[list[str], list[str]]:
+        contents = bytearray(image.contents)
+        contents[offset] ^= 1
+        observed = [as_foretold(step) for step in foretold]
+        observed[1] = observed[1]._replace(images={"ok-plain": Image(image.address, bytes(contents))})
+        found = Comparer(HYPERVISOR, TEXT, BOOTED).compare(expected, observed)
+        return [difference.field for difference in found.differences], [rule.id for rule in found.excused]
+
+    assert seen(3) == ([], ["unknown"])
+    assert seen(2) == (["memory of ok-plain"], ["unknown"])
+    assert seen(4) == (["memory of ok-plain"], ["unknown"])
+
+
+def test_only_what_is_said_of_an_unknown_target_is_left_out(foretold: tuple[Foretold, ...]) -> None:
+    said = "altcall 0xffff82d0405a7000 dest strlen has no endbr64"
+    step = foretold[0].step
+    unsure = foretold[0]._replace(
+        step=step._replace(findings=(*step.findings, Finding(rule=CONTENTS_UNKNOWN.id, severity="warning", message="")))
+    )
+
+    def differing(expected: Foretold, line: str) -> list[str]:
+        observed = [as_foretold(one) for one in foretold]
+        observed[0] = observed[0]._replace(xen=(*observed[0].xen, line))
+        found = Comparer(HYPERVISOR, TEXT, BOOTED).compare((expected, *foretold[1:]), observed)
+        return [difference.field for difference in found.differences]
+
+    assert differing(unsure, said) == []
+    assert differing(unsure, "Xen WARN at x.c:1") == ["console"]
+    assert differing(foretold[0], said) == ["console"]
 
 
 @pytest.mark.parametrize(("reason", "is_fault"), [(FELL, True), ("the hypervisor crashed", False)])
