@@ -275,6 +275,10 @@ class Machine:
         """Let a stopped processor run."""
         self._emulator.qmp("cont")
 
+    def monitor(self, command: str) -> str:
+        """Run a command of the emulator's human monitor, and return what it prints."""
+        return str(self._emulator.qmp("human-monitor-command", command_line=command))
+
     def save(self, target: Path) -> None:
         """Save the machine's state; it stands still afterwards."""
         emulator = self._emulator

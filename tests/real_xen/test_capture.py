@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from real_xen.capture import MULTIBOOT, boot_image, mapped_runs, memory_of
+from real_xen.bench import read
+from real_xen.capture import MULTIBOOT, boot_image, mapped_runs
 from real_xen.core_file import PAGE, Run
+from real_xen.machine import Machine
 from real_xen.problem import HarnessError
+from xsplice_loader import Hypervisor
+from xsplice_loader.hypervisor.contents import HypervisorFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from real_xen.bench import Bench
-    from real_xen.machine import Machine
 
 START = 0xFFFF_82D0_4020_0000
 ELF32 = b"\x7fELF\x01\x01\x01"
@@ -87,8 +91,7 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
 
 
 def test_the_real_hypervisor_has_freed_its_init_memory(bench: Bench) -> None:
-    segments = loaded(memory_of(bench.snapshot, bench.hypervisor).read_bytes())
-    mapped = {page for address, contents in segments for page in range(address, address + len(contents), PAGE)}
+    mapped = {page for run in bench.memory for page in range(run.address, run.end, PAGE)}
     names = (b"_stext", b"__2M_init_start", b"__2M_init_end", b"__2M_rwdata_start")
     text, init, init_end, data = (bench.hypervisor.symbols.address_of(name) or 0 for name in names)
     assert text in mapped
@@ -98,16 +101,21 @@ def test_the_real_hypervisor_has_freed_its_init_memory(bench: Bench) -> None:
 
 def test_what_is_captured_of_the_real_hypervisor_has_its_build_id(bench: Bench) -> None:
     place = bench.hypervisor.symbols.address_of(b"__note_gnu_build_id_start") or 0
-    (contents,) = (
-        contents[place - address : place - address + 36]
-        for address, contents in loaded(memory_of(bench.snapshot, bench.hypervisor).read_bytes())
-        if address <= place < address + len(contents)
-    )
-    assert contents == struct.pack("<III4s", 4, 20, 3, b"GNU\0") + bench.build_id
+    note = struct.pack("<III4s", 4, 20, 3, b"GNU\0") + bench.build_id
+    assert read(bench.memory, place, 36) == note
 
 
-def loaded(core: bytes) -> list[tuple[int, bytes]]:
-    """Return the PT_LOAD segments of a core file."""
-    (count,) = struct.unpack_from("<H", core, 56)
-    headers = [struct.unpack_from("<IIQQQQQQ", core, 64 + 56 * index) for index in range(count)]
-    return [(address, core[offset : offset + size]) for kind, _, offset, address, _, size, *_ in headers if kind == 1]
+def test_a_dump_by_the_emulator_is_accepted_with_virtual_addresses_only(bench: Bench, tmp_path: Path) -> None:
+    """What docs/captured-memory.md says of `dump-guest-memory`."""
+    start = bench.hypervisor.symbols.address_of(b"_start") or 0
+    with_paging, without = tmp_path / "virtual.core", tmp_path / "physical.core"
+    with Machine.restored(bench.snapshot, tmp_path) as machine:
+        machine.stop()
+        (found,) = re.findall(r"gpa: (0x[0-9a-f]+)", machine.monitor(f"gva2gpa {start:#x}"))
+        machine.monitor(f"dump-guest-memory -p {with_paging} {found} 0x600000")
+        machine.monitor(f"dump-guest-memory {without} {found} 0x600000")
+    hypervisor = Hypervisor.open(bench.parts.xen_syms, memory=with_paging)
+    genapic = hypervisor.symbols.address_of(b"genapic") or 0
+    assert hypervisor.at_run_time.read(genapic, 64) == read(bench.memory, genapic, 64)
+    with pytest.raises(HypervisorFileError, match="do its segments have virtual addresses"):
+        Hypervisor.open(bench.parts.xen_syms, memory=without)

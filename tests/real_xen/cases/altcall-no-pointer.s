@@ -1,4 +1,4 @@
-# As altcall-boot-pointer.s, but the pointer leads to a function in .init.text, which is freed after boot. Xen reads the
+# As altcall-boot-pointer.s, but what is called through is not a pointer but two modes, 0x100000001 at run time. Xen reads the
 # target to look for ENDBR64, and crashes.
         .text
         .balign 16
