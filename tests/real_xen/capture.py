@@ -35,6 +35,9 @@ ATTEMPTS, PAUSE = 40, 0.05
 """How often, and how many seconds apart, the machine is stopped until its page tables map Xen: where these are isolated
 (XPTI), they map little of it while the domain runs."""
 
+LEAST_TEXT = 256 * PAGE
+"""Bytes of code that every Xen has, for images whose symbols do not say where it ends."""
+
 
 def memory_of(snapshot: Snapshot, hypervisor: Hypervisor) -> Path:
     """Return the core file with the memory of a booted snapshot; it is captured once and kept beside the snapshot."""
@@ -105,10 +108,12 @@ def captured(machine: Machine, hypervisor: Hypervisor) -> bytes:
     if build_id is None:
         raise HarnessError(f"{hypervisor.file} has no build-id, by which its memory could be recognized")
     start = hypervisor.symbols.address_of(b"_start") or hypervisor.image_start
+    text = hypervisor.text_start
+    text_end = hypervisor.symbols.address_of(b"_etext") or text + LEAST_TEXT
     for _ in range(ATTEMPTS):
         machine.stop()
         runs = list(mapped_runs(machine, start // PAGE * PAGE, hypervisor.image_end))
-        if any(run.address <= hypervisor.text_start < hypervisor.text_end <= run.end for run in runs):
+        if any(run.address <= text < text_end <= run.end for run in runs):
             break
         machine.go_on()
         time.sleep(PAUSE)
