@@ -112,7 +112,7 @@ class Generator:
         usual: list[Callable[[Choice, str], str]] = [self._replacement] * 3
         usual += [self._nops, self._data_section, self._hook, self._metadata, self._warning, self._exception]
         usual += [self._alternative, self._relocations, self._expectation, self._filler, self._symbols]
-        usual += [bug_frame, reads_structure] + [self._boot_call] * bool(self._boot_variables)
+        usual += [bug_frame, reads_structure] * 2 + [self._boot_call] * (3 if self._boot_variables else 0)
         odd: list[Callable[[Choice, str], str]] = [
             self._odd_relocation, self._odd_function, self._odd_section, self._odd_table, self._odd_symbol,
             self._odd_alternative, self._odd_hook,
