@@ -45,6 +45,9 @@ class Image:
                 found.put(offset, byte)
         return found
 
+    def described(self, address: int) -> str | None:
+        return None
+
     def as_linked(self, address: int, size: int) -> bytes | None:
         return self.read(address, size)
 

@@ -42,6 +42,9 @@ class Image:
             found.put(0, contents)
         return found
 
+    def described(self, address: int) -> str | None:
+        return None
+
     def as_linked(self, address: int, size: int) -> bytes | None:
         return self.read(address, size)
 

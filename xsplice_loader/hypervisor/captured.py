@@ -1,7 +1,7 @@
 """Captured memory of a running hypervisor: an ELF core file whose segments have virtual addresses.
 
-Such files come from `scripts/real-xen capture`, from kdump, or from the memory dump of an emulator. Only what is in
-the gigabyte of Xen's image is taken; everything else in a core (guests, the direct map) is passed over.
+Such files come from `scripts/real-xen capture`, or from an emulator's memory dump. Only what is in the gigabyte of
+Xen's image is taken; everything else in a core (guests, the direct map) is passed over.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from xsplice_loader.hypervisor.forms import read_form
 from xsplice_loader.hypervisor.run_time import RunTimeMemory
 from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
 from xsplice_loader.memory.address_space import UPPER_HALF, Protection
-from xsplice_loader.payload import text_of
 from xsplice_loader.releases import ENDBR64, ENDBR64_POISON, GIB, NEWEST, NEWEST_HIGH, PAGE_SIZE, Release, release
 
 if TYPE_CHECKING:
@@ -173,12 +172,7 @@ class Hypervisor:
         """Return an address of the image as people call it: its symbol, its section, and what boot does to that."""
         if self.assumed:
             return "memory of the hypervisor that was not found"
-        found = self.symbols.symbol_at(address)
-        name = f"{address:#018x}" if found is None else text_of(found[0]) + (f"+{found[1]:#x}" if found[1] else "")
-        section = self.at_run_time.section_at(address)
-        if section is None:
-            return name
-        return f"{name} in {section.name}" + ("" if section.state == "constant" else f", {section.state}")
+        return self.at_run_time.described(address) or f"{address:#018x}"
 
     def with_memory(self, path: str | os.PathLike[str]) -> Hypervisor:
         """Return a copy whose memory at run time is known as far as it was captured.

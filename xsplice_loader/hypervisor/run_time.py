@@ -18,6 +18,7 @@ import numpy as np
 from xsplice_loader.hypervisor.boot_sites import BootSites, boot_sites
 from xsplice_loader.hypervisor.image_sections import ImageSection, image_sections
 from xsplice_loader.memory.address_space import PartlyKnown, Protection
+from xsplice_loader.payload import text_of
 from xsplice_loader.releases import PAGE_SIZE, Permissions, Release
 
 if TYPE_CHECKING:
@@ -106,6 +107,17 @@ class RunTimeMemory:
     def section_at(self, address: int) -> ImageSection | None:
         """Return the section that an address lies in."""
         return next((found for found in self.sections if found.start <= address < found.end), None)
+
+    def described(self, address: int) -> str | None:
+        """Return an address as people call it: symbol, section, and what boot does to that; None outside the image."""
+        if not self.image_start <= address < self.image_end:
+            return None
+        found = self._symbols.symbol_at(address)
+        name = f"{address:#018x}" if found is None else text_of(found[0]) + (f"+{found[1]:#x}" if found[1] else "")
+        section = self.section_at(address)
+        if section is None:
+            return name
+        return f"{name} in {section.name}" + ("" if section.state == "constant" else f", {section.state}")
 
     @cached_property
     def boot_sites(self) -> BootSites | None:

@@ -231,10 +231,8 @@ class FunctionTable:
         if self.release.endbr64_forms:
             try:
                 old = self.memory.read_entry(entry.old_addr, ENDBR64_SIZE)
-            except MemoryFault:
-                self._add(
-                    rules.WILD_OLD_ADDRESS, entry, f"has its old address in unmapped memory, at {entry.old_addr:#018x}"
-                )
+            except MemoryFault as fault:
+                self._add(rules.WILD_OLD_ADDRESS, entry, f"has an old address that leads to {fault}")
                 return False
             offset = self._offsets[entry.old_addr] = patch_offset(old or b"", self.release)
             needed += offset

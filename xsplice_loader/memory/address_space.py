@@ -69,6 +69,9 @@ class BootImage(Protocol):
     def as_linked(self, address: int, size: int) -> bytes | None:
         """Return bytes as the hypervisor's file has them, or None unless it holds all of them."""
 
+    def described(self, address: int) -> str | None:
+        """Return what people call an address of the image, or None where that is unknown."""
+
 
 class PartlyKnown:
     """Bytes of which some may not be known."""
@@ -463,11 +466,16 @@ class AddressSpace:
         for run in runs:
             if permission not in run.permissions:
                 where = f"the pages {run.start:#018x}-{run.end:#018x}, which are {run.permissions}"
-                raise MemoryFault(address, f"{access} of {size} bytes at {address:#018x}, into {where}")
+                raise MemoryFault(address, f"{access} of {size} bytes at {self._named(address)}, into {where}")
 
-    @staticmethod
-    def _fault(address: int, size: int, access: str) -> NoReturn:
-        raise MemoryFault(address, f"{access} of {size} bytes at {address:#018x}, where nothing is mapped") from None
+    def _fault(self, address: int, size: int, access: str) -> NoReturn:
+        raise MemoryFault(
+            address, f"{access} of {size} bytes at {self._named(address)}, where nothing is mapped"
+        ) from None
+
+    def _named(self, address: int) -> str:
+        name = self._image.described(address)
+        return f"{address:#018x}" if name is None else f"{address:#018x} ({name})"
 
     def _is_in_image(self, address: int, size: int) -> bool:
         """Tell whether all of the bytes are in mapped pages of the image."""
