@@ -1,0 +1,254 @@
+"""The loader of a real Xen without a boot: its own code, run in unicorn on the memory of a machine that was booted once.
+
+Everything is Xen's: the code with what it patched into itself at boot, its variables, heap and page tables. What is
+added is the payload's file, in a part of the address space that Xen leaves to guests, and one stub: characters that
+go out on the serial port are collected.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from ctypes import addressof, c_char
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import unicorn
+from unicorn import x86_const
+
+from real_xen.console import xen_lines
+from real_xen.key_x import HEADING, read_key_x
+from real_xen.page_tables import PAGE, PRESENT, WRITABLE, PageTables
+from real_xen.problem import HarnessError
+
+if TYPE_CHECKING:
+    from real_xen.physical_memory import PhysicalMemory
+    from xsplice_loader import Hypervisor
+
+LARGE_PAGE = 2 << 20
+OWN_SLOT = 200
+"""The entry of the top-level page table for what is added; Xen uses only those of the upper half."""
+OWN_BASE = OWN_SLOT << 39
+OWN_SIZE = 8 * LARGE_PAGE
+TABLES, ARGUMENTS, NAME, FILE = 0, LARGE_PAGE, LARGE_PAGE + PAGE, 2 * LARGE_PAGE
+"""Where in it: page tables, the hypercall's argument, the payload's name, its file."""
+RETURN = OWN_BASE + LARGE_PAGE + 2 * PAGE
+LARGEST_FILE = OWN_SIZE - FILE
+UPLOAD, ACTION = 0, 3
+"""XEN_SYSCTL_LIVEPATCH_*, xen/include/public/sysctl.h."""
+MSR_EFER = 0xC0000080
+STACK_GAP = 256
+FLAGS = 0x202
+TIME_LIMIT = 20_000_000
+"""Microseconds for one call."""
+LONGEST_LINE = 2048
+INVALID_OPCODE, PAGE_FAULT = 6, 14
+EXCEPTIONS = {0: "divide error", INVALID_OPCODE: "invalid opcode", 13: "general protection fault", PAGE_FAULT: "page fault"}
+
+
+class Loaded(NamedTuple):
+    """A payload as it is in memory after its upload."""
+
+    address: int
+    contents: bytes | None
+    """None: not all of its pages are mapped."""
+    permissions: tuple[str, ...]
+    """Of each page."""
+
+
+class Verdict(NamedTuple):
+    """What Xen's loader made of an upload."""
+
+    crash: str | None
+    """The exception that Xen would have died of, and where."""
+    rc: int
+    """What the hypercall returns."""
+    console: tuple[str, ...]
+    """Xen's lines."""
+    x: tuple[str, ...] | None
+    """What the debug key `x` prints afterwards; None if Xen would have died of printing it, or before."""
+    loaded: Loaded | None
+    """None unless the payload was accepted."""
+
+    @property
+    def verdict(self) -> str:
+        """As in the program's results."""
+        if self.crash is not None:
+            return "crash"
+        return "refused" if self.rc else "accepted"
+
+
+class _Crash(Exception):
+    """Xen would have died."""
+
+
+class LoaderOracle:
+    """Uploads payloads, each to a hypervisor as it was after its boot."""
+
+    def __init__(self, hypervisor: Hypervisor, physical: PhysicalMemory) -> None:
+        self._hypervisor = hypervisor
+        with physical.file.open("rb") as file:
+            # Private: what Xen writes stays here, and is dropped again.
+            self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._control = physical.registers
+        self._own = mmap.mmap(-1, OWN_SIZE)
+        self._console = bytearray()
+        self._ending: str | None = None
+        boot_tables = PageTables(self._memory, physical.registers["CR3"])
+        top = boot_tables.find(self._address("idle_pg_table"))
+        if top is None:
+            raise HarnessError("the booted machine does not map Xen's page tables")
+        self._top = top.physical
+        self.tables = PageTables(self._memory, self._top)
+        self._stack = (physical.registers["RSP"] - STACK_GAP) & ~15
+        self._processor = self._new_processor()
+        self._is_touched = True
+
+    def _address(self, name: str) -> int:
+        address = self._hypervisor.symbols.address_of(name.encode())
+        if address is None:
+            raise HarnessError(f"the symbols do not say where {name} is")
+        return address
+
+    def _new_processor(self) -> Any:
+        processor = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        processor.ctl_set_cpu_model(x86_const.UC_CPU_X86_BROADWELL)
+        for start, memory in ((0, self._memory), (len(self._memory), self._own)):
+            pointer = addressof(c_char.from_buffer(memory))
+            processor.mem_map_ptr(start, len(memory), unicorn.UC_PROT_ALL, pointer)
+        processor.reg_write(x86_const.UC_X86_REG_MSR, (MSR_EFER, self._control["EFER"]))
+        processor.reg_write(x86_const.UC_X86_REG_CR4, self._control["CR4"])
+        processor.reg_write(x86_const.UC_X86_REG_CR3, self._top)
+        processor.reg_write(x86_const.UC_X86_REG_CR0, self._control["CR0"])
+        serial = self._address("serial_puts")
+        processor.hook_add(unicorn.UC_HOOK_CODE, self._on_serial_output, begin=serial, end=serial)
+        processor.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
+        processor.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
+        return processor
+
+    # Hooks --------------------------------------------------------------------------------------------------------
+
+    def _on_serial_output(self, processor: Any, address: int, size: int, data: object) -> None:
+        """Collect a string (its second argument), and return to the caller."""
+        del address, size, data
+        text = self._string(processor.reg_read(x86_const.UC_X86_REG_RSI))
+        self._console += text
+        stack = processor.reg_read(x86_const.UC_X86_REG_RSP)
+        processor.reg_write(x86_const.UC_X86_REG_RSP, stack + 8)
+        processor.reg_write(x86_const.UC_X86_REG_RIP, int.from_bytes(self.read(stack, 8) or b"", "little"))
+
+    def _on_exception(self, processor: Any, number: int, data: object) -> None:
+        del data
+        self._ending = f"{EXCEPTIONS.get(number, f'exception {number}')} at {self._where()}"
+        processor.emu_stop()
+
+    def _on_invalid_instruction(self, processor: Any, data: object) -> bool:
+        del data
+        self._ending = f"invalid opcode at {self._where()}"
+        processor.emu_stop()
+        return False
+
+    def _where(self) -> str:
+        address = self._processor.reg_read(x86_const.UC_X86_REG_RIP)
+        found = self._hypervisor.symbols.symbol_at(address)
+        return f"{address:#x} ({found})"
+
+    # Memory -------------------------------------------------------------------------------------------------------
+
+    def read(self, address: int, size: int) -> bytes | None:
+        """Return bytes of Xen's memory; None unless all are mapped."""
+        return self.tables.read(address, size)
+
+    def _string(self, address: int) -> bytes:
+        found = b""
+        while len(found) < LONGEST_LINE:
+            part = self.read(address + len(found), PAGE - (address + len(found)) % PAGE) or b"\0"
+            found += part
+            if 0 in part:
+                break
+        return found.partition(b"\0")[0]
+
+    def _reset(self) -> None:
+        """Make the machine what it was after its boot."""
+        self._memory.madvise(mmap.MADV_DONTNEED)
+        base = len(self._memory)
+        entry = PRESENT | WRITABLE
+        struct.pack_into("<Q", self._memory, self._top + 8 * OWN_SLOT, base + PAGE | entry)
+        struct.pack_into("<Q", self._own, PAGE, base + 2 * PAGE | entry)
+        for index in range(OWN_SIZE // LARGE_PAGE):
+            struct.pack_into("<Q", self._own, 2 * PAGE + 8 * index, base + index * LARGE_PAGE | entry | 1 << 7)
+        self._processor.reg_write(x86_const.UC_X86_REG_CR4, self._control["CR4"])
+        # This drops what the processor remembers of page tables.
+        self._processor.reg_write(x86_const.UC_X86_REG_CR3, self._top)
+
+    # Calls --------------------------------------------------------------------------------------------------------
+
+    def _call(self, function: str, *arguments: int) -> int:
+        """Call a function of Xen's and return its result.
+
+        Raises:
+            _Crash: it does not return.
+        """
+        processor = self._processor
+        names = (x86_const.UC_X86_REG_RDI, x86_const.UC_X86_REG_RSI)
+        for name, value in zip(names, arguments, strict=False):
+            processor.reg_write(name, value)
+        found = self.tables.find(self._stack - 8)
+        if found is None:
+            raise HarnessError("the stack of the booted machine is not mapped")
+        struct.pack_into("<Q", self._memory, found.physical, RETURN)
+        processor.reg_write(x86_const.UC_X86_REG_RSP, self._stack - 8)
+        processor.reg_write(x86_const.UC_X86_REG_EFLAGS, FLAGS)
+        self._ending = None
+        try:
+            processor.emu_start(self._address(function), RETURN, timeout=TIME_LIMIT)
+        except unicorn.UcError as error:
+            self._ending = self._ending or f"{error} at {self._where()}"
+        if self._ending is None and processor.reg_read(x86_const.UC_X86_REG_RIP) != RETURN:
+            self._ending = f"no end of {function}, last at {self._where()}"
+        if self._ending is not None:
+            raise _Crash(self._ending)
+        result: int = processor.reg_read(x86_const.UC_X86_REG_RAX)
+        return result
+
+    def _said(self) -> tuple[str, ...]:
+        lines = xen_lines(bytes(self._console))
+        self._console.clear()
+        return tuple(lines)
+
+    def upload(self, name: str, data: bytes) -> Verdict:
+        """Upload a payload to a machine that has no other."""
+        if len(data) > LARGEST_FILE:
+            raise HarnessError(f"a payload of more than {LARGEST_FILE} bytes")
+        self._reset()
+        self._console.clear()
+        encoded = name.encode("utf-8", "surrogateescape") + b"\0"
+        own = self._own
+        own[FILE : FILE + len(data)] = data
+        own[NAME : NAME + len(encoded)] = encoded
+        # struct xen_sysctl_livepatch_op: cmd, pad; name (pointer, size, padding), size, payload, flags.
+        operation = struct.pack(
+            "<IIQHHHHQQQ", UPLOAD, 0, OWN_BASE + NAME, len(encoded), 0, 0, 0, len(data), OWN_BASE + FILE, 0
+        )
+        own[ARGUMENTS : ARGUMENTS + len(operation)] = operation
+        try:
+            rc = self._call("livepatch_op", OWN_BASE + ARGUMENTS)
+        except _Crash as crash:
+            return Verdict(str(crash), 0, self._said(), None, None)
+        rc = (rc & 0xFFFF_FFFF) - ((rc & 1 << 31) << 1)
+        console = self._said()
+        try:
+            self._call("common/livepatch.c#livepatch_printall", ord("x"))
+            x: tuple[str, ...] | None = self._said()
+        except _Crash:
+            x = None
+        return Verdict(None, rc, console, x, None if rc or x is None else self._loaded(x))
+
+    def _loaded(self, x: tuple[str, ...]) -> Loaded | None:
+        payloads = read_key_x(x[x.index(HEADING) :])
+        if not payloads:
+            return None
+        address, pages = payloads[0].text, payloads[0].pages
+        found = [self.tables.find(address + page * PAGE) for page in range(pages)]
+        permissions = tuple("---" if page is None else page.permissions for page in found)
+        return Loaded(address, self.read(address, pages * PAGE), permissions)
