@@ -18,6 +18,7 @@ from real_xen.capture import memory_of, memory_of_own, write
 from real_xen.case import cases_of
 from real_xen.coverage import report as coverage_report
 from real_xen.debian import DEFAULT, XENS
+from real_xen.fuzzing import fuzz_in_jobs
 from real_xen.generator import Generator
 from real_xen.machine import CPU, snapshot_of
 from real_xen.packages import fetch
@@ -25,6 +26,7 @@ from real_xen.problem import HarnessError
 from real_xen.recording import Recorder
 from real_xen.soak import keep, shrunk
 from real_xen.tally import Tally
+from real_xen.upload_comparison import UploadBench
 from xsplice_loader import Hypervisor
 
 if TYPE_CHECKING:
@@ -168,6 +170,42 @@ def soak(release: str, seed: int | None, count: int, folder: Path, without_memor
         progress("")
         click.echo(f"kept {keep(small, last, folder)}: {shown(str(last.comparison.differences[0]))}")
     sys.exit(DISAGREES if tally.disagreements else 0)
+
+
+@main.command()
+@_release
+@click.option("--time", "seconds", type=click.IntRange(min=1), default=120, show_default=True, help="seconds to run")
+@click.option("--seed", type=int, help="what payloads are made from; default: a fresh one, which is printed")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="processes")
+@click.option(
+    "-o",
+    "folder",
+    type=_PATHS,
+    default=Path("build/real-xen"),
+    show_default=True,
+    help="where to put disagreements",
+)
+def fuzz(release: str, seconds: int, seed: int | None, jobs: int, folder: Path) -> None:
+    """Upload payloads that are changed by chance, here and to the loader of the real Xen, and compare.
+
+    The loader runs without a boot, in unicorn on the memory of a machine that was booted once: some hundred thousand
+    uploads an hour. Verdict, errno, log, debug key x, addresses, permissions and every loaded byte are compared. The
+    same seed makes the same payloads. One disagreement of each kind is minimized and kept.
+    """
+    seed = secrets.randbelow(1 << 31) if seed is None else seed
+    click.echo(f"seed {seed}")
+    # Whatever has to be fetched or booted first is shared by all jobs.
+    version = UploadBench(release, say).version
+    report = fuzz_in_jobs(release, seed, seconds, jobs, folder)
+    for kind, path in sorted(report.kept.items()):
+        click.echo(f"DIFFERS  {shown(kind)}: {report.kinds[kind]} times, kept {path}")
+    outcomes = ", ".join(f"{outcome} {count}" for outcome, count in report.outcomes.most_common())
+    today = datetime.datetime.now(datetime.UTC).date()
+    click.echo(
+        f"Xen {version}: {report.uploads} uploads ({outcomes}), {report.uploads * 3600 // seconds} an hour, "
+        f"disagreements: {report.disagreements} of {len(report.kinds)} kinds ({today}, {seconds} s)"
+    )
+    sys.exit(DISAGREES if report.disagreements else 0)
 
 
 def run(bench: Bench, cases: Iterable[Case], *, total: int | None = None) -> Tally:

@@ -69,3 +69,8 @@ def _end_of_dump(lines: list[str], start: int) -> int:
     while position < len(lines) and re.match(r"\s+\[<[0-9a-f]{16}>\]", lines[position]):
         position += 1
     return position + (position < len(lines) and not lines[position].strip())
+
+
+def lines_of_log(log: Iterable[str]) -> tuple[str, ...]:
+    """Return log lines of the program as the console shows them: a newline in a name ends a line."""
+    return tuple(part for line in log for part in line.split("\n"))

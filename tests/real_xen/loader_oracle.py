@@ -1,4 +1,4 @@
-"""The loader of a real Xen without a boot: its own code, run in unicorn on the memory of a machine that was booted once.
+"""The loader of a real Xen without a boot: its own code, run in unicorn on the memory of a booted machine.
 
 Everything is Xen's: the code with what it patched into itself at boot, its variables, heap and page tables. What is
 added is the payload's file, in a part of the address space that Xen leaves to guests, and one stub: characters that
@@ -8,7 +8,6 @@ go out on the serial port are collected.
 from __future__ import annotations
 
 import mmap
-import re
 import struct
 from ctypes import addressof, c_char
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import unicorn
 from unicorn import x86_const
 
-from real_xen.console import xen_lines
+from real_xen.console import PREFIX, xen_lines
 from real_xen.key_x import HEADING, read_key_x
 from real_xen.page_tables import PAGE, PRESENT, WRITABLE, PageTables
 from real_xen.problem import HarnessError
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from real_xen.physical_memory import PhysicalMemory
     from xsplice_loader import Hypervisor
 
+UNICORN: Any = unicorn
+"""Its Python binding has no types."""
 LARGE_PAGE = 2 << 20
 OWN_SLOT = 200
 """The entry of the top-level page table for what is added; Xen uses only those of the upper half."""
@@ -43,7 +44,12 @@ TIME_LIMIT = 20_000_000
 """Microseconds for one call."""
 LONGEST_LINE = 2048
 INVALID_OPCODE, PAGE_FAULT = 6, 14
-EXCEPTIONS = {0: "divide error", INVALID_OPCODE: "invalid opcode", 13: "general protection fault", PAGE_FAULT: "page fault"}
+EXCEPTIONS = {
+    0: "divide error",
+    INVALID_OPCODE: "invalid opcode",
+    13: "general protection fault",
+    PAGE_FAULT: "page fault",
+}
 
 
 class Loaded(NamedTuple):
@@ -78,7 +84,7 @@ class Verdict(NamedTuple):
         return "refused" if self.rc else "accepted"
 
 
-class _Crash(Exception):
+class _CrashError(Exception):
     """Xen would have died."""
 
 
@@ -111,19 +117,19 @@ class LoaderOracle:
         return address
 
     def _new_processor(self) -> Any:
-        processor = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        processor = UNICORN.Uc(UNICORN.UC_ARCH_X86, UNICORN.UC_MODE_64)
         processor.ctl_set_cpu_model(x86_const.UC_CPU_X86_BROADWELL)
         for start, memory in ((0, self._memory), (len(self._memory), self._own)):
             pointer = addressof(c_char.from_buffer(memory))
-            processor.mem_map_ptr(start, len(memory), unicorn.UC_PROT_ALL, pointer)
+            processor.mem_map_ptr(start, len(memory), UNICORN.UC_PROT_ALL, pointer)
         processor.reg_write(x86_const.UC_X86_REG_MSR, (MSR_EFER, self._control["EFER"]))
         processor.reg_write(x86_const.UC_X86_REG_CR4, self._control["CR4"])
         processor.reg_write(x86_const.UC_X86_REG_CR3, self._top)
         processor.reg_write(x86_const.UC_X86_REG_CR0, self._control["CR0"])
         serial = self._address("serial_puts")
-        processor.hook_add(unicorn.UC_HOOK_CODE, self._on_serial_output, begin=serial, end=serial)
-        processor.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
-        processor.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
+        processor.hook_add(UNICORN.UC_HOOK_CODE, self._on_serial_output, begin=serial, end=serial)
+        processor.hook_add(UNICORN.UC_HOOK_INTR, self._on_exception)
+        processor.hook_add(UNICORN.UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
         return processor
 
     # Hooks --------------------------------------------------------------------------------------------------------
@@ -187,7 +193,7 @@ class LoaderOracle:
         """Call a function of Xen's and return its result.
 
         Raises:
-            _Crash: it does not return.
+            _CrashError: it does not return.
         """
         processor = self._processor
         names = (x86_const.UC_X86_REG_RDI, x86_const.UC_X86_REG_RSI)
@@ -202,12 +208,12 @@ class LoaderOracle:
         self._ending = None
         try:
             processor.emu_start(self._address(function), RETURN, timeout=TIME_LIMIT)
-        except unicorn.UcError as error:
+        except UNICORN.UcError as error:
             self._ending = self._ending or f"{error} at {self._where()}"
         if self._ending is None and processor.reg_read(x86_const.UC_X86_REG_RIP) != RETURN:
             self._ending = f"no end of {function}, last at {self._where()}"
         if self._ending is not None:
-            raise _Crash(self._ending)
+            raise _CrashError(self._ending)
         result: int = processor.reg_read(x86_const.UC_X86_REG_RAX)
         return result
 
@@ -233,14 +239,17 @@ class LoaderOracle:
         own[ARGUMENTS : ARGUMENTS + len(operation)] = operation
         try:
             rc = self._call("livepatch_op", OWN_BASE + ARGUMENTS)
-        except _Crash as crash:
+        except _CrashError as crash:
             return Verdict(str(crash), 0, self._said(), None, None)
         rc = (rc & 0xFFFF_FFFF) - ((rc & 1 << 31) << 1)
         console = self._said()
         try:
             self._call("common/livepatch.c#livepatch_printall", ord("x"))
+            # After a line that lost its end the heading has no beginning.
+            if self._console.startswith(HEADING.encode()):
+                self._console[:0] = PREFIX.encode()
             x: tuple[str, ...] | None = self._said()
-        except _Crash:
+        except _CrashError:
             x = None
         return Verdict(None, rc, console, x, None if rc or x is None else self._loaded(x))
 

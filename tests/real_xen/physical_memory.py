@@ -56,7 +56,7 @@ def physical_memory_of(snapshot: Snapshot, say: Callable[[str], None]) -> Physic
 
 
 def _idle(machine: Machine) -> str:
-    """Stop the machine while its processor is halted in Xen's idle loop, and return its registers as QEMU prints them."""
+    """Stop the machine while Xen is idle, and return the registers as QEMU prints them."""
     for _ in range(TRIES):
         machine.ask_emulator("stop")
         said = str(machine.ask_emulator("human-monitor-command", command_line="info registers"))
