@@ -15,6 +15,7 @@ from real_xen.generator import Choice
 from real_xen.mutation import Mutation, Mutator, mutated
 from real_xen.seed_file import seed_files
 from real_xen.upload_comparison import UploadBench
+from xsplice_loader import loading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +157,8 @@ def fuzz_in_jobs(release: str, seed: int, seconds: float, jobs: int, folder: Pat
 
 
 def _fuzz(release: str, seed: int, seconds: float, job: int, jobs: int, folder: Path) -> Report:
+    # Advice on names that are nearly right takes most of the time, and is not Xen's.
+    loading.MAX_HINTS = 0
     fuzzer = Fuzzer(UploadBench(release, lambda _: None), seed)
     kept: dict[str, Path] = {}
     for found in fuzzer.run(itertools.count(job, jobs), seconds):

@@ -1,0 +1,65 @@
+"""The loader without a boot does what booted hypervisors were recorded to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from records import recorded_hypervisor
+
+from real_xen.recorded_uploads import first_uploads, recorded_uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from real_xen.recorded_uploads import RecordedUpload
+    from real_xen.upload_comparison import UploadBench
+
+RECORDS = {"4.14": ("4.14.6", "4.14.6"), "4.17": ("4.17.7", "4.17.7"), "4.20": ("4.20.3", "4.20.4")}
+"""Of each release: the records of single payloads, and those of sequences."""
+
+
+@pytest.fixture(scope="module", params=RECORDS)
+def upload_bench(request: pytest.FixtureRequest) -> UploadBench:
+    if os.environ.get("REAL_XEN") != "1":
+        pytest.skip("the real hypervisor takes a minute: REAL_XEN=1 asks for it (so does scripts/real-xen)")
+    from real_xen.upload_comparison import UploadBench  # noqa: PLC0415 - it needs the emulator unicorn
+
+    return UploadBench(request.param, lambda text: print(text, file=sys.stderr))
+
+
+def differences(bench: UploadBench, recorded: Iterator[RecordedUpload], release: str) -> tuple[int, list[str]]:
+    """Upload all again; where Debian has a later build by now, with its build-id and without addresses."""
+    build_id = recorded_hypervisor(release).build_id or b""
+    same = build_id == bench.build_id
+    count, found = 0, []
+    for upload in recorded:
+        count += 1
+        wanted = upload if same else upload.for_build(build_id, bench.build_id)
+        found += wanted.differences(bench.oracle.upload(upload.uploaded_as, wanted.data), same_build=same)
+    return count, found
+
+
+def test_recorded_payloads(upload_bench: UploadBench) -> None:
+    release, _ = RECORDS[upload_bench.release]
+    count, found = differences(upload_bench, recorded_uploads(release), release)
+    assert not found
+    assert count > 500
+
+
+def test_first_uploads_of_recorded_sequences(upload_bench: UploadBench) -> None:
+    _, release = RECORDS[upload_bench.release]
+    count, found = differences(upload_bench, first_uploads(release), release)
+    assert not found
+    assert count > 50
+
+
+def test_an_upload_leaves_nothing_to_the_next(upload_bench: UploadBench) -> None:
+    release, _ = RECORDS[upload_bench.release]
+    upload = next(upload for upload in recorded_uploads(release) if upload.verdict == "accepted")
+    data = upload.data.replace(recorded_hypervisor(release).build_id or b"", upload_bench.build_id)
+    first, second = (upload_bench.oracle.upload(upload.uploaded_as, data) for _ in range(2))
+    assert first.verdict == "accepted"
+    assert first == second
