@@ -12,6 +12,7 @@ from records import recorded_hypervisor, single_uploads
 
 from xsplice_loader import Host, Hypervisor, load
 from xsplice_loader.forge import forge
+from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.relocation.listing import list_relocations
 
 if TYPE_CHECKING:
@@ -136,6 +137,23 @@ def test_a_wild_name_is_told_from_no_name() -> None:
     for result, reason in ((null, "NULL pointer"), (wild, "unmapped memory")):
         assert (result.verdict, result.rule) == ("crash", "XSP128")
         assert reason in result.findings[0].message
+
+
+def test_a_name_in_the_first_page_prints_as_null() -> None:
+    """As seen on Debian's 4.14.6, 4.17.7 and 4.20.4: Xen's printk follows no pointer below 4096."""
+    source = NOTES + TEXT + f'    .livepatch_func "nothing", fresh, 16, {MODEL.text_start:#x}\n'
+    source += "#! damage: rela .rela.livepatch.funcs 0 type 0\n"
+    for pointer, name in ((0, "<NULL>"), (4095, "<NULL>"), (4096, None)):
+        host = Host(MODEL)
+        damage = f"#! damage: bytes .livepatch.funcs 0 {pointer.to_bytes(8, 'little').hex()}\n"
+        result = host.upload("p", forge(source + damage))
+        assert result.accepted
+        assert ("XSP207" in rules(result)) is (name is None)
+        if name is None:
+            with pytest.raises(MemoryFault):
+                host.dump()
+        else:
+            assert any(line.startswith(f"    {name} patch ") for line in host.dump())
 
 
 def test_a_stack_of_many_symbols() -> None:

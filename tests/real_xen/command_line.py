@@ -199,6 +199,8 @@ def fuzz(release: str, seconds: int, seed: int | None, jobs: int, folder: Path) 
     report = fuzz_in_jobs(release, seed, seconds, jobs, folder)
     for kind, path in sorted(report.kept.items()):
         click.echo(f"DIFFERS  {shown(kind)}: {report.kinds[kind]} times, kept {path}")
+    for rule, count in report.excused.items():
+        click.echo(f"[{rule.id}] {count} times: {rule.reason}")
     outcomes = ", ".join(f"{outcome} {count}" for outcome, count in report.outcomes.most_common())
     today = datetime.datetime.now(datetime.UTC).date()
     click.echo(

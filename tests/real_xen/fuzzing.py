@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from real_xen.legitimate import Rule
     from real_xen.seed_file import SeedFile
     from real_xen.upload_comparison import Upload
 
@@ -30,6 +31,9 @@ MINIMIZED = 50
 NAMES = (*("p",) * 12, "x" * 126, "y" * 127, "z" * 128, "a b", "ü", "%s%n", "l\nm", "\udcff", "")
 """What payloads are uploaded as."""
 _NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{16}\b|(?<![A-Za-z.])\d+")
+
+_NAME = re.compile(r"livepatch: [^:]*:? ")
+_BYTES = re.compile(r"(\\+x[0-9a-f]{2}.?)+")
 
 
 class Input(NamedTuple):
@@ -61,6 +65,8 @@ class Report(NamedTuple):
     """What the real loader made of the uploads."""
     kinds: Counter[str]
     """How often each kind of disagreement was seen."""
+    excused: Counter[Rule]
+    """How often each rule of legitimate differences applied."""
     kept: dict[str, Path]
     """Where the first of each kind is."""
 
@@ -84,6 +90,7 @@ class Fuzzer:
         self._files = seed_files(bench.hypervisor, seed, SEED_FILES)
         self.outcomes: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
+        self.excused: Counter[Rule] = Counter()
 
     def input(self, number: int) -> Input:
         """Return the input of a number."""
@@ -100,6 +107,8 @@ class Fuzzer:
             tried = self.input(number)
             upload = self._bench.upload(tried.name, tried.data)
             self.outcomes[outcome_of(upload)] += 1
+            if upload.excused is not None:
+                self.excused[upload.excused] += 1
             if upload.differences:
                 kind = kind_of(upload)
                 self.kinds[kind] += 1
@@ -152,6 +161,7 @@ def fuzz_in_jobs(release: str, seed: int, seconds: float, jobs: int, folder: Pat
     return Report(
         sum((report.outcomes for report in reports), Counter()),
         sum((report.kinds for report in reports), Counter()),
+        sum((report.excused for report in reports), Counter()),
         {kind: path for report in reversed(reports) for kind, path in report.kept.items()},
     )
 
@@ -164,7 +174,7 @@ def _fuzz(release: str, seed: int, seconds: float, job: int, jobs: int, folder: 
     for found in fuzzer.run(itertools.count(job, jobs), seconds):
         small = fuzzer.minimized(found) if len(kept) < MINIMIZED else found
         kept[found.kind] = keep(small, folder, f"fuzz-{release}-{seed}-{found.input.number}")
-    return Report(fuzzer.outcomes, fuzzer.kinds, kept)
+    return Report(fuzzer.outcomes, fuzzer.kinds, fuzzer.excused, kept)
 
 
 def outcome_of(upload: Upload) -> str:
@@ -186,7 +196,7 @@ def _plain(text: str) -> str:
     if verdict:
         rule = re.search(r"\(XSP\d+\)", text)
         return f"{verdict[0]} {rule[0] if rule else ''}".strip()
-    return _NUMBER.sub("N", text)[:120]
+    return _NUMBER.sub("N", _BYTES.sub("BYTES", _NAME.sub("livepatch: ", text)))[:120]
 
 
 def keep(found: Found, folder: Path, name: str) -> Path:

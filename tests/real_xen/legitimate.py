@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from real_xen.foretelling import Foretold
     from real_xen.observation import Observed
+    from real_xen.page_tables import PageTables
     from xsplice_loader import Hypervisor
+    from xsplice_loader.results import LoadResult
 
 _RIP = re.compile(r"RIP: +[0-9a-f]{4}:\[<([0-9a-f]{16})>\]")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
@@ -106,6 +108,16 @@ def is_thought_unmapped(foretold: Foretold, hypervisor: Hypervisor) -> bool:
         return False
     named = [int(found, 16) for finding in foretold.step.findings for found in _ADDRESS.findall(finding.message)]
     return any(address // GIB != hypervisor.image_start // GIB for address in named)
+
+
+def is_mapped_elsewhere(program: LoadResult, hypervisor: Hypervisor, tables: PageTables) -> bool:
+    """Tell whether an upload is thought to crash on an address outside of that GiB that the running Xen has mapped."""
+    deciding = next((finding for finding in program.findings if finding.crash), None)
+    if program.verdict != "crash" or deciding is None:
+        return False
+    named = [int(found, 16) for found in _ADDRESS.findall(deciding.message)]
+    own = hypervisor.image_start // GIB
+    return any(address // GIB != own and tables.find(address) is not None for address in named)
 
 
 def is_given_up(foretold: Foretold) -> bool:

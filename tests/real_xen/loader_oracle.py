@@ -21,6 +21,8 @@ from real_xen.page_tables import PAGE, PRESENT, WRITABLE, PageTables
 from real_xen.problem import HarnessError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from real_xen.physical_memory import PhysicalMemory
     from xsplice_loader import Hypervisor
 
@@ -40,7 +42,7 @@ UPLOAD, ACTION = 0, 3
 MSR_EFER = 0xC0000080
 STACK_GAP = 256
 FLAGS = 0x202
-TIME_LIMIT = 20_000_000
+TIME_LIMIT = 5_000_000
 """Microseconds for one call."""
 LONGEST_LINE = 2048
 INVALID_OPCODE, PAGE_FAULT = 6, 14
@@ -108,7 +110,6 @@ class LoaderOracle:
         self.tables = PageTables(self._memory, self._top)
         self._stack = (physical.registers["RSP"] - STACK_GAP) & ~15
         self._processor = self._new_processor()
-        self._is_touched = True
 
     def _address(self, name: str) -> int:
         address = self._hypervisor.symbols.address_of(name.encode())
@@ -164,6 +165,20 @@ class LoaderOracle:
     def read(self, address: int, size: int) -> bytes | None:
         """Return bytes of Xen's memory; None unless all are mapped."""
         return self.tables.read(address, size)
+
+    def mapped_runs(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Yield what is mapped of a range of whole pages: the address of each run of pages, and its contents."""
+        run, first = bytearray(), start
+        for address in range(start, end, PAGE):
+            page = self.read(address, PAGE)
+            if page is None and run:
+                yield first, bytes(run)
+                run = bytearray()
+            if page is not None:
+                first = first if run else address
+                run += page
+        if run:
+            yield first, bytes(run)
 
     def _string(self, address: int) -> bytes:
         found = b""

@@ -16,6 +16,7 @@ from xsplice_loader.livepatch.patching import (
 )
 from xsplice_loader.memory.address_space import AddressSpace, MemoryFault
 from xsplice_loader.payload import text_of
+from xsplice_loader.releases import PAGE_SIZE
 from xsplice_loader.relocation.numbers import INT32, overrun, signed, signed_bits, size_text
 from xsplice_loader.results import PatchedFunction
 from xsplice_loader.rules import content as rules
@@ -109,7 +110,8 @@ class FunctionTable:
                 name, wild = None, f"at {pointer:#018x}, and runs on into unmapped memory"
         entry = FunctionEntry(index, name, new_addr, old_addr, new_size, old_size, version)
         self.new_addresses.add(new_addr)
-        if wild is not None and pointer and old_addr:
+        # Of a pointer into the first page Xen prints `<NULL>` (xen/common/vsprintf.c: string).
+        if wild is not None and pointer >= PAGE_SIZE and old_addr:
             self._add(observations.WILD_FUNCTION_NAME, entry, f"has its name {wild}: whoever prints it follows that")
         if self._is_plain(entry):
             return entry

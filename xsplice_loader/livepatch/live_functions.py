@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.findings import raw, visible
 from xsplice_loader.livepatch.functions import ENTRY, INSN_BUFFER_SIZE
+from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
     from xsplice_loader.memory.address_space import AddressSpace
@@ -84,7 +85,8 @@ def printed_name(function: LiveFunction, memory: AddressSpace) -> str:
     Raises:
         MemoryFault: it lies where nothing is mapped.
     """
-    if not function.name:
+    if function.name < PAGE_SIZE:
+        # xen/common/vsprintf.c: string() takes no pointer into the first page for one to a string.
         return "<NULL>"
     name = memory.read_string(function.name)
     return "?" if name is None else raw(name)
