@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import re
 import time
+import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -167,6 +168,8 @@ def fuzz_in_jobs(release: str, seed: int, seconds: float, jobs: int, folder: Pat
 
 
 def _fuzz(release: str, seed: int, seconds: float, job: int, jobs: int, folder: Path) -> Report:
+    # A warning of numpy's is a wrong number.
+    warnings.simplefilter("error")
     # Advice on names that are nearly right takes most of the time, and is not Xen's.
     loading.MAX_HINTS = 0
     fuzzer = Fuzzer(UploadBench(release, lambda _: None), seed)
@@ -204,11 +207,13 @@ def keep(found: Found, folder: Path, name: str) -> Path:
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
     (target / "payload.livepatch").write_bytes(found.input.data)
+    program = found.upload.program
+    rules = () if program is None else (finding.rule for finding in program.findings)
     lines = [
         f"uploaded as {found.input.name!a}",
         *(f"change: {mutation.what}" for mutation in found.input.mutations),
         *(str(difference) for difference in found.upload.differences),
-        f"rules of the program: {', '.join(finding.rule for finding in found.upload.program.findings)}",
+        f"rules of the program: {', '.join(rules)}",
         f"the real one: {found.upload.real.crash or found.upload.real.rc}",
         *found.upload.real.console,
     ]

@@ -19,6 +19,7 @@ from real_xen.console import PREFIX, xen_lines
 from real_xen.key_x import HEADING, read_key_x
 from real_xen.page_tables import PAGE, PRESENT, WRITABLE, PageTables
 from real_xen.problem import HarnessError
+from real_xen.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +43,6 @@ UPLOAD, ACTION = 0, 3
 MSR_EFER = 0xC0000080
 STACK_GAP = 256
 FLAGS = 0x202
-TIME_LIMIT = 5_000_000
-"""Microseconds for one call."""
 LONGEST_LINE = 2048
 INVALID_OPCODE, PAGE_FAULT = 6, 14
 EXCEPTIONS = {
@@ -110,6 +109,7 @@ class LoaderOracle:
         self.tables = PageTables(self._memory, self._top)
         self._stack = (physical.registers["RSP"] - STACK_GAP) & ~15
         self._processor = self._new_processor()
+        self._watchdog = Watchdog(self._processor.emu_stop)
 
     def _address(self, name: str) -> int:
         address = self._hypervisor.symbols.address_of(name.encode())
@@ -165,6 +165,18 @@ class LoaderOracle:
     def read(self, address: int, size: int) -> bytes | None:
         """Return bytes of Xen's memory; None unless all are mapped."""
         return self.tables.read(address, size)
+
+    def view(self, address: int, size: int) -> memoryview:
+        """Return a view of memory that is in one piece, as Xen's image is.
+
+        Raises:
+            HarnessError: it is not, or is not mapped.
+        """
+        pages = [self.tables.find(address + offset) for offset in range(0, size, PAGE)]
+        start = pages[0].physical if pages and pages[0] is not None else 0
+        if any(page is None or page.physical != start + index * PAGE for index, page in enumerate(pages)):
+            raise HarnessError(f"Xen's memory at {address:#x} is not in one piece")
+        return memoryview(self._memory)[start : start + size]
 
     def mapped_runs(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Yield what is mapped of a range of whole pages: the address of each run of pages, and its contents."""
@@ -222,7 +234,8 @@ class LoaderOracle:
         processor.reg_write(x86_const.UC_X86_REG_EFLAGS, FLAGS)
         self._ending = None
         try:
-            processor.emu_start(self._address(function), RETURN, timeout=TIME_LIMIT)
+            with self._watchdog:
+                processor.emu_start(self._address(function), RETURN)
         except UNICORN.UcError as error:
             self._ending = self._ending or f"{error} at {self._where()}"
         if self._ending is None and processor.reg_read(x86_const.UC_X86_REG_RIP) != RETURN:

@@ -36,7 +36,8 @@ SHOWN_BYTES = 16
 class Upload(NamedTuple):
     """One payload, uploaded on both sides."""
 
-    program: LoadResult
+    program: LoadResult | None
+    """None: it ended with an exception, or warned."""
     real: Verdict
     differences: tuple[Difference, ...]
     excused: Rule | None = None
@@ -63,7 +64,8 @@ class UploadBench:
         self.oracle = LoaderOracle(self.hypervisor, physical_memory_of(snapshot, say))
         self.cpu_features = self._processor_features()
         self._text = Text.of(self.hypervisor)
-        self._after_boot = self._xen()
+        self._xen = self.oracle.view(self._text.start, self._text.end - self._text.start)
+        self._after_boot = bytes(self._xen)
         self._running = self._with_memory()
 
     def _processor_features(self) -> frozenset[int]:
@@ -74,18 +76,13 @@ class UploadBench:
             raise HarnessError("the symbols do not say where Xen keeps what the processor can do")
         return features_in(found)
 
-    def _xen(self) -> bytes:
-        """Return Xen's code and constants as they are now."""
-        contents = self.oracle.read(self._text.start, self._text.end - self._text.start)
-        if contents is None:
-            raise HarnessError("Xen's own code is not mapped")
-        return contents
-
     def upload(self, name: str, data: bytes) -> Upload:
         """Upload a payload on both sides, each time to a host without another, and compare."""
         real = self.oracle.upload(name, data)
         upload = self._compare(name, data, real, self.hypervisor)
         if not upload.differences:
+            return upload
+        if upload.program is None:
             return upload
         if legitimate.is_mapped_elsewhere(upload.program, self.hypervisor, self.oracle.tables):
             return upload._replace(differences=(), excused=legitimate.ELSEWHERE)
@@ -95,7 +92,11 @@ class UploadBench:
 
     def _compare(self, name: str, data: bytes, real: Verdict, hypervisor: Hypervisor) -> Upload:
         host = Host(hypervisor, nops="k8", cpu_features=self.cpu_features)
-        program = host.upload(name, data)
+        try:
+            program = host.upload(name, data)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            return Upload(None, real, (Difference(COMMAND, "exception", said, _real_outcome(real)),))
         return Upload(program, real, tuple(self._differences(program, real, host)))
 
     def _with_memory(self) -> Hypervisor:
@@ -143,7 +144,8 @@ class UploadBench:
             for offset, byte in written.items():
                 changed[offset] = byte
             xen = bytes(changed)
-        now = self._xen()
+        # Bytes are compared faster than views.
+        now = bytes(self._xen)
         if now != xen:
             difference = _bytes_difference(self._text.start, xen, now)
             if difference:
