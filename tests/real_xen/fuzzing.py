@@ -88,7 +88,9 @@ class Fuzzer:
     def __init__(self, bench: UploadBench, seed: int) -> None:
         self._bench = bench
         self._seed = seed
-        self._files = seed_files(bench.hypervisor, seed, SEED_FILES)
+        self._files = seed_files(
+            bench.hypervisor, seed, SEED_FILES, lambda data: bench.oracle.upload("p", data).verdict == "accepted"
+        )
         self.outcomes: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.excused: Counter[Rule] = Counter()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from real_xen.elf_fields import Layout, Section
     from real_xen.seed_file import SeedFile
 
-COUNTS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 6)
+COUNTS = (1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 5)
 SMALL = (0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 24, 31, 32, 64, 127, 128, 254, 255)
 FLAGS = (0, 1, 2, 3, 4, 5, 6, 7, 0x10, 0x12, 0x22, 0x30, 0x42, 0x82, 0x200, 0x402, 1 << 32, 1 << 63)
 TYPES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 17, 0x6FFF_FFF6, 0x7000_0001, 0xFFFF_FFFF)
@@ -74,9 +74,9 @@ class Mutator:
     def mutations(self) -> list[Mutation]:
         """Return a few changes."""
         kinds: list[tuple[int, Callable[[], Mutation]]] = [
-            (30, self._section_field), (10, self._overlap), (4, self._header_field), (13, self._symbol_field),
-            (13, self._relocation_field), (12, self._table_field), (6, self._rename), (4, self._add_section),
-            (5, self._add_relocations), (3, self._add_symbols), (3, self._bytes), (2, self._string),
+            (18, self._section_field), (8, self._overlap), (2, self._header_field), (13, self._symbol_field),
+            (20, self._relocation_field), (18, self._table_field), (6, self._rename), (4, self._add_section),
+            (6, self._add_relocations), (4, self._add_symbols), (5, self._bytes), (3, self._string),
             (2, self._copy_entry), (1, self._cut), (2, self._swap_sections),
         ]  # fmt: skip
         weights = [weight for weight, _ in kinds]

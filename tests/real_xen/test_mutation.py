@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from forge_readback import Tool
 
 HYPERVISOR = recorded_hypervisor("4.17.7")
-SEEDS = seed_files(HYPERVISOR, 1, 8)
+SEEDS = seed_files(HYPERVISOR, 1, 8, lambda data: Host(HYPERVISOR, nops="k8").upload("p", data).accepted)
 
 
 def test_the_same_seed_makes_the_same_changes() -> None:
