@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _RIP = re.compile(r"RIP: +[0-9a-f]{4}:\[<([0-9a-f]{16})>\]")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
+_PLAIN_ADDRESS = re.compile(r"\b[0-9a-f]{16}\b")
+VMAP = range(0xFFFF82C000000000, 0xFFFF82D000000000)
+"""xen/arch/x86/include/asm/config.h: VMAP_VIRT_START and what follows."""
 _FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
 _NO_ENDBR64 = re.compile(r"[Aa]ltcall .+ dest .+ has no endbr64")
 TOO_EARLY = "Operation didn't complete."
@@ -43,6 +46,11 @@ ELSEWHERE = Rule(
     "elsewhere",
     "a payload names an old address outside of the GiB that Xen's image and payloads share: what a running Xen has "
     "mapped there is in no file, so if there is something, nothing is compared from that step on but what was said",
+)
+UPLOAD_BUFFER = Rule(
+    "upload-buffer",
+    "a line shows an address in Xen's copy of the uploaded file, which is wherever there was room in the vmap area: "
+    "such a line is not compared",
 )
 REGISTERS = Rule(
     "registers",
@@ -75,6 +83,7 @@ TOOL_FAULT = Rule("tool-fault", "`load ''` makes the tool itself die of a NULL p
 RULES = (
     UNKNOWN,
     ELSEWHERE,
+    UPLOAD_BUFFER,
     REGISTERS,
     SERIAL_PORT,
     LATE,
@@ -118,6 +127,11 @@ def is_mapped_elsewhere(program: LoadResult, hypervisor: Hypervisor, tables: Pag
     named = [int(found, 16) for found in _ADDRESS.findall(deciding.message)]
     own = hypervisor.image_start // GIB
     return any(address // GIB != own and tables.find(address) is not None for address in named)
+
+
+def without_upload_buffer(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return log lines without those that show an address in the vmap area, where Xen keeps the upload."""
+    return tuple(line for line in lines if not any(int(found, 16) in VMAP for found in _PLAIN_ADDRESS.findall(line)))
 
 
 def is_given_up(foretold: Foretold) -> bool:

@@ -109,6 +109,7 @@ class LoaderOracle:
         self.tables = PageTables(self._memory, self._top)
         self._stack = (physical.registers["RSP"] - STACK_GAP) & ~15
         self._processor = self._new_processor()
+        self._clean = self._processor.context_save()
         self._watchdog = Watchdog(self._processor.emu_stop)
 
     def _address(self, name: str) -> int:
@@ -210,7 +211,8 @@ class LoaderOracle:
         struct.pack_into("<Q", self._own, PAGE, base + 2 * PAGE | entry)
         for index in range(OWN_SIZE // LARGE_PAGE):
             struct.pack_into("<Q", self._own, 2 * PAGE + 8 * index, base + index * LARGE_PAGE | entry | 1 << 7)
-        self._processor.reg_write(x86_const.UC_X86_REG_CR4, self._control["CR4"])
+        # After an exception the processor is in the middle of delivering it; the next would be a double fault.
+        self._processor.context_restore(self._clean)
         # This drops what the processor remembers of page tables.
         self._processor.reg_write(x86_const.UC_X86_REG_CR3, self._top)
 

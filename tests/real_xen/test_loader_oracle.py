@@ -56,6 +56,15 @@ def test_first_uploads_of_recorded_sequences(upload_bench: UploadBench) -> None:
     assert count > 50
 
 
+def test_each_crash_is_the_first(upload_bench: UploadBench) -> None:
+    release, _ = RECORDS[upload_bench.release]
+    upload = next(upload for upload in recorded_uploads(release) if upload.verdict == "crash")
+    data = upload.data.replace(recorded_hypervisor(release).build_id or b"", upload_bench.build_id)
+    first, second, third = (upload_bench.oracle.upload(upload.uploaded_as, data) for _ in range(3))
+    assert "page fault" in (first.crash or "")
+    assert first == second == third
+
+
 def test_an_upload_leaves_nothing_to_the_next(upload_bench: UploadBench) -> None:
     release, _ = RECORDS[upload_bench.release]
     upload = next(upload for upload in recorded_uploads(release) if upload.verdict == "accepted")
