@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from hypervisor.cores import core
 
 from real_xen import legitimate
 from real_xen.bench import PROCESSOR_HEAD, features_in
@@ -19,7 +20,6 @@ from real_xen.page_tables import PAGE
 from real_xen.physical_memory import physical_memory_of
 from real_xen.problem import HarnessError
 from xsplice_loader import Host, Hypervisor
-from xsplice_loader.hypervisor.contents import Piece, Pieces
 from xsplice_loader.memory.address_space import MemoryFault
 
 if TYPE_CHECKING:
@@ -105,10 +105,11 @@ class UploadBench:
     def _with_memory(self) -> Hypervisor:
         """Return the hypervisor with what its memory holds once it runs, in place of what its file holds."""
         start = self.hypervisor.text_start & -PAGE
-        base = self.hypervisor.release.xen_virt_start
-        runs = self.oracle.mapped_runs(start, self.hypervisor.image_end & -PAGE)
-        pieces = [Piece(address - base, len(contents), memoryview(contents)) for address, contents in runs]
-        return replace(self.hypervisor, _pieces=Pieces(pieces))
+        runs = dict(self.oracle.mapped_runs(start, self.hypervisor.image_end & -PAGE))
+        with tempfile.NamedTemporaryFile(suffix=".core") as file:
+            file.write(core(runs, self.hypervisor.build_id))
+            file.flush()
+            return self.hypervisor.with_memory(file.name)
 
     def _differences(self, program: LoadResult, real: Verdict, host: Host) -> Iterator[Difference]:
         mine, theirs = _outcome(program), _real_outcome(real)
