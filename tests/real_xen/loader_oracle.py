@@ -248,7 +248,8 @@ class LoaderOracle:
         return result
 
     def _said(self) -> tuple[str, ...]:
-        lines = xen_lines(bytes(self._console))
+        # As the serial port sends them: a CR of a name's own is no part of the end of a line.
+        lines = xen_lines(bytes(self._console.replace(b"\n", b"\r\n")))
         self._console.clear()
         return tuple(lines)
 
