@@ -56,6 +56,26 @@ def test_first_uploads_of_recorded_sequences(upload_bench: UploadBench) -> None:
     assert count > 50
 
 
+def test_what_differs_is_noticed(upload_bench: UploadBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, _ = RECORDS[upload_bench.release]
+    upload = next(upload for upload in recorded_uploads(release) if upload.verdict == "accepted")
+    data = upload.data.replace(recorded_hypervisor(release).build_id or b"", upload_bench.build_id)
+    real = upload_bench.oracle.upload("p", data)
+    assert not upload_bench.upload("p", data).differences
+    assert real.loaded is not None
+    contents = real.loaded.contents or b""
+    spoilt = {
+        "verdict": real._replace(rc=-22),
+        "log": real._replace(console=("livepatch: p: something",)),
+        "key x": real._replace(x=None),
+        "memory": real._replace(loaded=real.loaded._replace(contents=contents[:-1] + bytes([contents[-1] ^ 1]))),
+        "permissions": real._replace(loaded=real.loaded._replace(permissions=("rwx", *real.loaded.permissions[1:]))),
+    }
+    for field, verdict in spoilt.items():
+        monkeypatch.setattr(upload_bench.oracle, "upload", lambda _name, _data, verdict=verdict: verdict)
+        assert [difference.field for difference in upload_bench.upload("p", data).differences] == [field]
+
+
 def test_each_crash_is_the_first(upload_bench: UploadBench) -> None:
     release, _ = RECORDS[upload_bench.release]
     upload = next(upload for upload in recorded_uploads(release) if upload.verdict == "crash")
