@@ -186,11 +186,12 @@ def soak(release: str, seed: int | None, count: int, folder: Path, without_memor
     help="where to put disagreements",
 )
 def fuzz(release: str, seconds: int, seed: int | None, jobs: int, folder: Path) -> None:
-    """Upload payloads that are changed by chance, here and to the loader of the real Xen, and compare.
+    """Upload payloads that are changed by chance, here and to the code of the real Xen, and compare.
 
-    The loader runs without a boot, in unicorn on the memory of a machine that was booted once: some hundred thousand
-    uploads an hour. Verdict, errno, log, debug key x, addresses, permissions and every loaded byte are compared. The
-    same seed makes the same payloads. One disagreement of each kind is minimized and kept.
+    That code runs without a boot, in unicorn on the memory of a machine that was booted once: some hundred thousand
+    uploads an hour. What is accepted is applied, reverted and unloaded. Verdict, errno, log, debug key x, addresses,
+    permissions, every loaded byte and Xen's own code are compared. The same seed makes the same payloads. One
+    disagreement of each kind is minimized and kept.
     """
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     click.echo(f"seed {seed}")

@@ -1,4 +1,4 @@
-"""Payloads changed by chance, uploaded here and to the loader of the real Xen; what disagrees is minimized."""
+"""Payloads changed by chance, here and in the code of the real Xen without a boot; what disagrees is minimized."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Fuzzer:
             if time.monotonic() > end:
                 return
             tried = self.input(number)
-            upload = self._bench.upload(tried.name, tried.data)
+            upload = self._bench.try_payload(tried.name, tried.data)
             self.outcomes[outcome_of(upload)] += 1
             if upload.excused is not None:
                 self.excused[upload.excused] += 1
@@ -126,7 +126,7 @@ class Fuzzer:
         def still(mutations: list[Mutation]) -> bool:
             nonlocal best
             less = best.input._replace(mutations=tuple(mutations))
-            upload = self._bench.upload(less.name, less.data)
+            upload = self._bench.try_payload(less.name, less.data)
             if not upload.differences or kind_of(upload) != found.kind:
                 return False
             best = Found(found.kind, less, upload)
@@ -134,7 +134,7 @@ class Fuzzer:
 
         if best.input.name != "p":
             plain = best.input._replace(name="p")
-            upload = self._bench.upload("p", plain.data)
+            upload = self._bench.try_payload("p", plain.data)
             if upload.differences and kind_of(upload) == found.kind:
                 best = Found(found.kind, plain, upload)
         index = 0
@@ -191,9 +191,10 @@ def outcome_of(upload: Upload) -> str:
 def kind_of(upload: Upload) -> str:
     """Return what two disagreements of one kind have in common: the field, and what each says, without numbers."""
     difference = upload.differences[0]
+    field = f"{difference.command} {difference.field}"
     if difference.field in ("memory", "text"):
-        return difference.field
-    return f"{difference.field}: {_plain(difference.program)} / {_plain(difference.real)}"
+        return field
+    return f"{field}: {_plain(difference.program)} / {_plain(difference.real)}"
 
 
 def _plain(text: str) -> str:
@@ -209,8 +210,7 @@ def keep(found: Found, folder: Path, name: str) -> Path:
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
     (target / "payload.livepatch").write_bytes(found.input.data)
-    program = found.upload.program
-    rules = () if program is None else (finding.rule for finding in program.findings)
+    rules = (finding.rule for finding in found.upload.findings)
     lines = [
         f"uploaded as {found.input.name!a}",
         *(f"change: {mutation.what}" for mutation in found.input.mutations),

@@ -2,7 +2,8 @@
 
 Everything is Xen's: the code with what it patched into itself at boot, its variables, heap and page tables. What is
 added is the payload's file, in a part of the address space that Xen leaves to guests, and one stub: characters that
-go out on the serial port are collected.
+go out on the serial port are collected. Exceptions are not delivered: each counts as a crash, also where Xen has an
+entry in an exception table or a bug frame for it.
 """
 
 from __future__ import annotations
@@ -38,8 +39,13 @@ TABLES, ARGUMENTS, NAME, FILE = 0, LARGE_PAGE, LARGE_PAGE + PAGE, 2 * LARGE_PAGE
 """Where in it: page tables, the hypercall's argument, the payload's name, its file."""
 RETURN = OWN_BASE + LARGE_PAGE + 2 * PAGE
 LARGEST_FILE = OWN_SIZE - FILE
-UPLOAD, ACTION = 0, 3
+UPLOAD, GET, ACTION = 0, 1, 3
 """XEN_SYSCTL_LIVEPATCH_*, xen/include/public/sysctl.h."""
+VERBS = {"unload": 1, "revert": 2, "apply": 3}
+"""LIVEPATCH_ACTION_*, in the same file."""
+STATUS = 24
+"""Where the answer to GET has the payload's state and result."""
+LOCAL_APIC = 0xFEE00000
 MSR_EFER = 0xC0000080
 STACK_GAP = 256
 FLAGS = 0x202
@@ -76,6 +82,9 @@ class Verdict(NamedTuple):
     """What the debug key `x` prints afterwards; None if Xen would have died of printing it, or before."""
     loaded: Loaded | None
     """None unless the payload was accepted."""
+    payload_rc: int | None = None
+    """After an action: the result that the payload's status holds; None where there is no such payload."""
+    is_action: bool = False
 
     @property
     def verdict(self) -> str:
@@ -101,6 +110,8 @@ class LoaderOracle:
         self._own = mmap.mmap(-1, OWN_SIZE)
         self._console = bytearray()
         self._ending: str | None = None
+        self._has_acted = False
+        self._name_size = 0
         boot_tables = PageTables(self._memory, physical.registers["CR3"])
         top = boot_tables.find(self._address("idle_pg_table"))
         if top is None:
@@ -124,6 +135,8 @@ class LoaderOracle:
         for start, memory in ((0, self._memory), (len(self._memory), self._own)):
             pointer = addressof(c_char.from_buffer(memory))
             processor.mem_map_ptr(start, len(memory), UNICORN.UC_PROT_ALL, pointer)
+        # Where interrupts are sent from: nothing comes of them.
+        processor.mem_map(LOCAL_APIC, PAGE)
         processor.reg_write(x86_const.UC_X86_REG_MSR, (MSR_EFER, self._control["EFER"]))
         processor.reg_write(x86_const.UC_X86_REG_CR4, self._control["CR4"])
         processor.reg_write(x86_const.UC_X86_REG_CR3, self._top)
@@ -205,6 +218,10 @@ class LoaderOracle:
     def _reset(self) -> None:
         """Make the machine what it was after its boot."""
         self._memory.madvise(mmap.MADV_DONTNEED)
+        if self._has_acted:
+            # What was patched or run may have been translated.
+            self._processor.ctl_flush_tb()
+            self._has_acted = False
         base = len(self._memory)
         entry = PRESENT | WRITABLE
         struct.pack_into("<Q", self._memory, self._top + 8 * OWN_SLOT, base + PAGE | entry)
@@ -263,26 +280,49 @@ class LoaderOracle:
         own = self._own
         own[FILE : FILE + len(data)] = data
         own[NAME : NAME + len(encoded)] = encoded
-        # struct xen_sysctl_livepatch_op: cmd, pad; name (pointer, size, padding), size, payload, flags.
-        operation = struct.pack(
-            "<IIQHHHHQQQ", UPLOAD, 0, OWN_BASE + NAME, len(encoded), 0, 0, 0, len(data), OWN_BASE + FILE, 0
-        )
-        own[ARGUMENTS : ARGUMENTS + len(operation)] = operation
+        self._name_size = len(encoded)
         try:
-            rc = self._call("livepatch_op", OWN_BASE + ARGUMENTS)
+            rc = self._hypercall(UPLOAD, struct.pack("<QQ", len(data), OWN_BASE + FILE))
         except _CrashError as crash:
             return Verdict(str(crash), 0, self._said(), None, None)
-        rc = (rc & 0xFFFF_FFFF) - ((rc & 1 << 31) << 1)
         console = self._said()
+        x = self._x()
+        return Verdict(None, rc, console, x, None if rc or x is None else self._loaded(x))
+
+    def act(self, verb: str) -> Verdict:
+        """Apply, revert or unload the payload that was uploaded last."""
+        self._has_acted = True
+        payload_rc = None
+        try:
+            rc = self._hypercall(ACTION, struct.pack("<II", VERBS[verb], 0))
+            if not rc and verb != "unload":
+                # What a scheduled tasklet and the way back to the guest do.
+                self._call("common/livepatch.c#tasklet_fn", 0)
+                self._call("check_for_livepatch_work")
+            console = self._said()
+            if not self._hypercall(GET, b""):
+                payload_rc = struct.unpack_from("<i", self._own, ARGUMENTS + STATUS + 4)[0]
+        except _CrashError as crash:
+            return Verdict(str(crash), 0, self._said(), None, None, is_action=True)
+        return Verdict(None, rc, console, self._x(), None, payload_rc, is_action=True)
+
+    def _hypercall(self, command: int, rest: bytes) -> int:
+        """Call livepatch_op with struct xen_sysctl_livepatch_op: cmd, pad; name (pointer, size, padding); the rest."""
+        operation = struct.pack("<IIQHHHH", command, 0, OWN_BASE + NAME, self._name_size, 0, 0, 0) + rest
+        self._own[ARGUMENTS:NAME] = operation.ljust(NAME - ARGUMENTS, b"\0")
+        rc = self._call("livepatch_op", OWN_BASE + ARGUMENTS)
+        return (rc & 0xFFFF_FFFF) - ((rc & 1 << 31) << 1)
+
+    def _x(self) -> tuple[str, ...] | None:
+        """Return what the debug key `x` prints; None: Xen would die of it."""
         try:
             self._call("common/livepatch.c#livepatch_printall", ord("x"))
             # After a line that lost its end the heading has no beginning.
             if self._console.startswith(HEADING.encode()):
                 self._console[:0] = PREFIX.encode()
-            x: tuple[str, ...] | None = self._said()
+            return self._said()
         except _CrashError:
-            x = None
-        return Verdict(None, rc, console, x, None if rc or x is None else self._loaded(x))
+            return None
 
     def _loaded(self, x: tuple[str, ...]) -> Loaded | None:
         payloads = read_key_x(x[x.index(HEADING) :])

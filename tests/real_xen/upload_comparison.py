@@ -1,4 +1,4 @@
-"""One upload, by this program and by the loader of the real Xen: field by field."""
+"""One payload's life, by this program and by the code of the real Xen without a boot: field by field."""
 
 from __future__ import annotations
 
@@ -20,25 +20,36 @@ from real_xen.page_tables import PAGE
 from real_xen.physical_memory import physical_memory_of
 from real_xen.problem import HarnessError
 from xsplice_loader import Host, Hypervisor
+from xsplice_loader.emulation import run_hook
 from xsplice_loader.memory.address_space import MemoryFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from real_xen.legitimate import Rule
     from real_xen.loader_oracle import Verdict
-    from xsplice_loader.results import LoadResult
+    from xsplice_loader.results import ActionResult, Finding, LoadResult
 
-COMMAND = "upload"
+UPLOAD = "upload"
+LIFE = ("apply", "revert", "unload")
 SHOWN_BYTES = 16
 
 
-class Upload(NamedTuple):
-    """One payload, uploaded on both sides."""
+class RealStep(NamedTuple):
+    """What the real Xen made of one step."""
 
-    program: LoadResult | None
-    """None: it ended with an exception, or warned."""
+    verdict: Verdict
+    text: bytes
+    """Its code and constants afterwards."""
+
+
+class Upload(NamedTuple):
+    """One payload, on both sides: uploaded, and applied, reverted and unloaded if it was accepted."""
+
+    findings: tuple[Finding, ...]
+    """What the program found, up to the step that differs."""
     real: Verdict
+    """Of the upload."""
     differences: tuple[Difference, ...]
     excused: Rule | None = None
     """Why there are none, though the two do not agree."""
@@ -76,32 +87,6 @@ class UploadBench:
             raise HarnessError("the symbols do not say where Xen keeps what the processor can do")
         return features_in(found)
 
-    def upload(self, name: str, data: bytes) -> Upload:
-        """Upload a payload on both sides, each time to a host without another, and compare."""
-        real = self.oracle.upload(name, data)
-        upload = self._compare(name, data, real, self.hypervisor)
-        if not upload.differences:
-            return upload
-        if upload.program is None:
-            return upload
-        plain = real._replace(console=legitimate.without_upload_buffer(real.console))
-        if plain != real and not self._compare(name, data, plain, self.hypervisor).differences:
-            return upload._replace(differences=(), excused=legitimate.UPLOAD_BUFFER)
-        if legitimate.is_mapped_elsewhere(upload.program, self.hypervisor, self.oracle.tables):
-            return upload._replace(differences=(), excused=legitimate.ELSEWHERE)
-        if not self._compare(name, data, real, self._running).differences:
-            return upload._replace(differences=(), excused=legitimate.VARIABLES)
-        return upload
-
-    def _compare(self, name: str, data: bytes, real: Verdict, hypervisor: Hypervisor) -> Upload:
-        host = Host(hypervisor, nops="k8", cpu_features=self.cpu_features)
-        try:
-            program = host.upload(name, data)
-        except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            return Upload(None, real, (Difference(COMMAND, "exception", said, _real_outcome(real)),))
-        return Upload(program, real, tuple(self._differences(program, real, host)))
-
     def _with_memory(self) -> Hypervisor:
         """Return the hypervisor with what its memory holds once it runs, in place of what its file holds."""
         start = self.hypervisor.text_start & -PAGE
@@ -111,32 +96,80 @@ class UploadBench:
             file.flush()
             return self.hypervisor.with_memory(file.name)
 
-    def _differences(self, program: LoadResult, real: Verdict, host: Host) -> Iterator[Difference]:
-        mine, theirs = _outcome(program), _real_outcome(real)
-        if mine.split(" at ")[0] != theirs.split(" at ")[0]:
-            yield Difference(COMMAND, "verdict", f"{mine} ({program.rule})", theirs)
+    def try_payload(self, name: str, data: bytes) -> Upload:
+        """Upload a payload on both sides, each time to a host without another, follow its life, and compare."""
+        real = list(self._real_life(name, data))
+        upload = self._compare(name, data, real, self.hypervisor)
+        if not upload.differences:
+            return upload
+        plain = [step._replace(verdict=legitimate.without_upload_buffer(step.verdict)) for step in real]
+        if plain != real and not self._compare(name, data, plain, self.hypervisor).differences:
+            return upload._replace(differences=(), excused=legitimate.UPLOAD_BUFFER)
+        if legitimate.is_mapped_elsewhere(upload.findings, self.hypervisor, self.oracle.tables):
+            return upload._replace(differences=(), excused=legitimate.ELSEWHERE)
+        if not self._compare(name, data, real, self._running).differences:
+            return upload._replace(differences=(), excused=legitimate.VARIABLES)
+        return upload
+
+    def _real_life(self, name: str, data: bytes) -> Iterator[RealStep]:
+        verdict = self.oracle.upload(name, data)
+        yield RealStep(verdict, bytes(self._xen))
+        for verb in LIFE if verdict.verdict == "accepted" else ():
+            if verdict.crash is not None or verdict.x is None:
+                return
+            verdict = self.oracle.act(verb)
+            yield RealStep(verdict, bytes(self._xen))
+
+    def _compare(self, name: str, data: bytes, real: Sequence[RealStep], hypervisor: Hypervisor) -> Upload:
+        """Compare a life's steps up to the first that differs."""
+        host = Host(hypervisor, nops="k8", cpu_features=self.cpu_features, hook_runner=run_hook)
+        findings: list[Finding] = []
+
+        def differing(*differences: Difference, excused: Rule | None = None) -> Upload:
+            return Upload(tuple(findings), real[0].verdict, differences, excused)
+
+        for verb, step in zip((UPLOAD, *LIFE), real, strict=False):
+            try:
+                program = host.upload(name, data) if verb == UPLOAD else _act(host, verb, name)
+            except Exception as error:
+                said = f"{type(error).__name__}: {error}"
+                return differing(Difference(verb, "exception", said, _outcome_of_real(step.verdict)))
+            findings += program.findings
+            if verb != UPLOAD and any(legitimate.is_not_followed(finding) for finding in program.findings):
+                return differing(excused=legitimate.NOT_FOLLOWED)
+            if verb != UPLOAD and _is_alive(program) and legitimate.is_crash_of_patched_code(step.verdict, host):
+                return differing(excused=legitimate.PATCHED_CODE)
+            differences = tuple(self._differences(verb, program, step, host))
+            if differences:
+                return differing(*differences)
+        return differing()
+
+    def _differences(
+        self, verb: str, program: LoadResult | ActionResult, step: RealStep, host: Host
+    ) -> Iterator[Difference]:
+        real = step.verdict
+        mine, theirs = _outcome_of_program(program), _outcome_of_real(real)
+        if mine != theirs:
+            rules = ", ".join(finding.rule for finding in program.findings if finding.severity == "error")
+            yield Difference(verb, "verdict", f"{mine} ({rules})", real.crash or theirs)
             return
         logged = lines_of_log(program.log)
-        if logged != real.console:
-            yield Difference(COMMAND, "log", str(logged), str(real.console))
+        # A panic says more than the program does.
+        console = real.console if real.crash is None else real.console[: len(logged)]
+        if logged != console:
+            yield Difference(verb, "log", str(logged), str(console))
             return
-        if program.verdict == "crash":
+        if not _is_alive(program):
             return
         printed = _printed(host)
         if printed != real.x:
-            yield Difference(COMMAND, "key x", str(printed), str(real.x))
+            yield Difference(verb, "key x", str(printed), str(real.x))
             return
-        yield from self._memory(program, real, host)
+        if verb == UPLOAD and real.loaded is not None:
+            yield from _loaded_differences(host, real)
+        yield from self._text_differences(verb, step.text, host)
 
-    def _memory(self, program: LoadResult, real: Verdict, host: Host) -> Iterator[Difference]:
-        if program.verdict == "accepted" and real.loaded is not None:
-            contents = program.image or b""
-            difference = _bytes_difference(real.loaded.address, contents, real.loaded.contents or b"")
-            if difference:
-                yield Difference(COMMAND, "memory", *difference)
-            permissions = [region.permissions for region in program.regions or () for _ in range(region.pages)]
-            if tuple(permissions) != real.loaded.permissions:
-                yield Difference(COMMAND, "permissions", str(permissions), str(real.loaded.permissions))
+    def _text_differences(self, verb: str, now: bytes, host: Host) -> Iterator[Difference]:
         xen = self._after_boot
         written = {
             address - self._text.start: byte
@@ -148,21 +181,31 @@ class UploadBench:
             for offset, byte in written.items():
                 changed[offset] = byte
             xen = bytes(changed)
-        # Bytes are compared faster than views.
-        now = bytes(self._xen)
         if now != xen:
             difference = _bytes_difference(self._text.start, xen, now)
             if difference:
-                yield Difference(COMMAND, "text", *difference)
+                yield Difference(verb, "text", *difference)
 
 
-def _outcome(program: LoadResult) -> str:
+def _act(host: Host, verb: str, name: str) -> ActionResult:
+    return {"apply": host.apply, "revert": host.revert, "unload": host.unload}[verb](name)
+
+
+def _is_alive(program: LoadResult | ActionResult) -> bool:
+    return "crash" not in _outcome_of_program(program)
+
+
+def _outcome_of_program(program: LoadResult | ActionResult) -> str:
+    if isinstance(program, tuple):
+        return "crash" if program.crash is not None else f"rc {program.rc}, payload {program.payload_rc}"
     return f"errno {program.errno}" if program.verdict == "refused" else str(program.verdict)
 
 
-def _real_outcome(real: Verdict) -> str:
+def _outcome_of_real(real: Verdict) -> str:
     if real.crash is not None:
-        return f"crash at {real.crash}"
+        return "crash"
+    if real.is_action:
+        return f"rc {real.rc}, payload {real.payload_rc}"
     return f"errno {-real.rc}" if real.rc else "accepted"
 
 
@@ -171,6 +214,19 @@ def _printed(host: Host) -> tuple[str, ...] | None:
         return tuple(part for line in host.dump() for part in line.split("\n"))
     except MemoryFault:
         return None
+
+
+def _loaded_differences(host: Host, real: Verdict) -> Iterator[Difference]:
+    if real.loaded is None or not host.payloads:
+        return
+    payload = host.payloads[-1]
+    contents = payload.mapping.contents.tobytes()
+    difference = _bytes_difference(real.loaded.address, contents, real.loaded.contents or b"")
+    if difference:
+        yield Difference(UPLOAD, "memory", *difference)
+    permissions = [region.permissions for region in payload.placement.regions for _ in range(region.pages)]
+    if tuple(permissions) != real.loaded.permissions:
+        yield Difference(UPLOAD, "permissions", str(permissions), str(real.loaded.permissions))
 
 
 def _bytes_difference(address: int, program: bytes, real: bytes) -> tuple[str, str] | None:
