@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from records import recorded_hypervisor
 
+from real_xen.coverage import RECORDS
 from real_xen.recorded_uploads import first_uploads, recorded_uploads
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
     from real_xen.recorded_uploads import RecordedUpload
     from real_xen.upload_comparison import UploadBench
-
-RECORDS = {"4.14": ("4.14.6", "4.14.6"), "4.17": ("4.17.7", "4.17.7"), "4.20": ("4.20.3", "4.20.4")}
-"""Of each release: the records of single payloads, and those of sequences."""
 
 
 @pytest.fixture(scope="module", params=RECORDS)
