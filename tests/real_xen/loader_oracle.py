@@ -119,6 +119,9 @@ class LoaderOracle:
         self._top = top.physical
         self.tables = PageTables(self._memory, self._top)
         self._stack = (physical.registers["RSP"] - STACK_GAP) & ~15
+        start = hypervisor.text_start
+        self._code = self.view(start & -PAGE, (hypervisor.text_end & -PAGE) - (start & -PAGE))
+        self._code_after_boot = bytes(self._code)
         self._processor = self._new_processor()
         self._clean = self._processor.context_save()
         self._watchdog = Watchdog(self._processor.emu_stop)
@@ -217,11 +220,11 @@ class LoaderOracle:
 
     def _reset(self) -> None:
         """Make the machine what it was after its boot."""
-        self._memory.madvise(mmap.MADV_DONTNEED)
-        if self._has_acted:
-            # What was patched or run may have been translated.
+        if self._has_acted and bytes(self._code) != self._code_after_boot:
+            # The emulator does not see that patched code, which it may have translated, is replaced from outside.
             self._processor.ctl_flush_tb()
-            self._has_acted = False
+        self._has_acted = False
+        self._memory.madvise(mmap.MADV_DONTNEED)
         base = len(self._memory)
         entry = PRESENT | WRITABLE
         struct.pack_into("<Q", self._memory, self._top + 8 * OWN_SLOT, base + PAGE | entry)
