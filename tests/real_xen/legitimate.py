@@ -15,18 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from real_xen.foretelling import Foretold
-    from real_xen.loader_oracle import Verdict
     from real_xen.observation import Observed
-    from real_xen.page_tables import PageTables
-    from xsplice_loader import Host, Hypervisor
-    from xsplice_loader.results import Finding
+    from xsplice_loader import Hypervisor
 
 _RIP = re.compile(r"RIP: +[0-9a-f]{4}:\[<([0-9a-f]{16})>\]")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
-_PLAIN_ADDRESS = re.compile(r"\b[0-9a-f]{16}\b")
-VMAP = range(0xFFFF82C000000000, 0xFFFF82D000000000)
-"""xen/arch/x86/include/asm/config.h: VMAP_VIRT_START and what follows."""
-_CRASH_AT = re.compile(r" at 0x([0-9a-f]+)")
 _FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
 _NO_ENDBR64 = re.compile(r"[Aa]ltcall .+ dest .+ has no endbr64")
 TOO_EARLY = "Operation didn't complete."
@@ -48,11 +41,6 @@ ELSEWHERE = Rule(
     "elsewhere",
     "a payload names an old address outside of the GiB that Xen's image and payloads share: what a running Xen has "
     "mapped there is in no file, so if there is something, nothing is compared from that step on but what was said",
-)
-UPLOAD_BUFFER = Rule(
-    "upload-buffer",
-    "a line shows an address in Xen's copy of the uploaded file, which is wherever there was room in the vmap area: "
-    "such a line is not compared",
 )
 REGISTERS = Rule(
     "registers",
@@ -85,7 +73,6 @@ TOOL_FAULT = Rule("tool-fault", "`load ''` makes the tool itself die of a NULL p
 RULES = (
     UNKNOWN,
     ELSEWHERE,
-    UPLOAD_BUFFER,
     REGISTERS,
     SERIAL_PORT,
     LATE,
@@ -121,42 +108,9 @@ def is_thought_unmapped(foretold: Foretold, hypervisor: Hypervisor) -> bool:
     return any(address // GIB != hypervisor.image_start // GIB for address in named)
 
 
-def is_mapped_elsewhere(findings: Iterable[Finding], hypervisor: Hypervisor, tables: PageTables) -> bool:
-    """Tell whether an upload is thought to crash on an address outside of that GiB that the running Xen has mapped."""
-    deciding = next((finding for finding in findings if finding.crash), None)
-    if deciding is None:
-        return False
-    named = [int(found, 16) for found in _ADDRESS.findall(deciding.message)]
-    own = hypervisor.image_start // GIB
-    return any(address // GIB != own and tables.find(address) is not None for address in named)
-
-
-def without_upload_buffer(verdict: Verdict) -> Verdict:
-    """Return what Xen said without lines that show an address in the vmap area, where it keeps the upload."""
-    lines = verdict.console
-    kept = (line for line in lines if not any(int(found, 16) in VMAP for found in _PLAIN_ADDRESS.findall(line)))
-    return verdict._replace(console=tuple(kept))
-
-
-def is_not_followed(finding: Finding) -> bool:
-    """Tell whether the program says that it does not know what a hook does."""
-    return finding.rule == HOOK_NOT_FOLLOWED.id
-
-
-def is_crash_of_patched_code(real: Verdict, host: Host) -> bool:
-    """Tell whether Xen ran what was patched and died of it: in a payload, or after an action had finished."""
-    if real.crash is None:
-        return False
-    if any(_FINISHED.search(line) for line in real.console):
-        return True
-    found = _CRASH_AT.search(real.crash)
-    mappings = [payload.mapping for payload in host.payloads]
-    return found is not None and any(mapping.start <= int(found[1], 16) < mapping.end for mapping in mappings)
-
-
 def is_given_up(foretold: Foretold) -> bool:
     """Tell whether the program does not know what a hook does."""
-    return any(is_not_followed(finding) for finding in foretold.step.findings)
+    return any(finding.rule == HOOK_NOT_FOLLOWED.id for finding in foretold.step.findings)
 
 
 def came_too_early(observed: Observed, foretold: Foretold) -> bool:

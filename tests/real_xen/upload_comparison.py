@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from hypervisor.cores import core
 
-from real_xen import legitimate
+from real_xen import legitimate_uploads as legitimate
 from real_xen.bench import PROCESSOR_HEAD, features_in
 from real_xen.comparison import Difference
 from real_xen.console import lines_of_log
@@ -106,9 +106,9 @@ class UploadBench:
         if plain != real and not self._compare(name, data, plain, self.hypervisor).differences:
             return upload._replace(differences=(), excused=legitimate.UPLOAD_BUFFER)
         if legitimate.is_mapped_elsewhere(upload.findings, self.hypervisor, self.oracle.tables):
-            return upload._replace(differences=(), excused=legitimate.ELSEWHERE)
+            return upload._replace(differences=(), excused=legitimate.MAPPED)
         if not self._compare(name, data, real, self._running).differences:
-            return upload._replace(differences=(), excused=legitimate.VARIABLES)
+            return upload._replace(differences=(), excused=legitimate.MEMORY)
         return upload
 
     def _real_life(self, name: str, data: bytes) -> Iterator[RealStep]:

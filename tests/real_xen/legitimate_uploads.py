@@ -1,0 +1,82 @@
+"""Where the program and the code of a real Xen without a boot may differ, beside what `legitimate` says."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from real_xen.legitimate import Rule
+from xsplice_loader.releases import GIB
+from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from real_xen.loader_oracle import Verdict
+    from real_xen.page_tables import PageTables
+    from xsplice_loader import Host, Hypervisor
+    from xsplice_loader.results import Finding
+
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
+_LOGGED_ADDRESS = re.compile(r"\b[0-9a-f]{16}\b")
+_CRASH_AT = re.compile(r" at 0x([0-9a-f]+)")
+_FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
+VMAP = range(0xFFFF82C000000000, 0xFFFF82D000000000)
+"""xen/arch/x86/include/asm/config.h: VMAP_VIRT_START and what follows."""
+
+MEMORY = Rule(
+    "captured-memory",
+    "what Xen's memory holds once it runs is in no file: with captured memory of this machine the program agrees",
+)
+MAPPED = Rule(
+    "mapped-elsewhere",
+    "a payload names an address outside of the GiB that Xen's image and payloads share, which the program takes to be "
+    "unmapped, and which the running Xen has mapped",
+)
+UPLOAD_BUFFER = Rule(
+    "upload-buffer",
+    "a line shows an address in Xen's copy of the uploaded file, which is wherever there was room in the vmap area: "
+    "such a line is not compared",
+)
+PATCHED_CODE = Rule(
+    "patched-code",
+    "Xen died of running what was patched, in a payload or after the action had finished: no exceptions are delivered "
+    "here, and the program does not run Xen's own callers",
+)
+NOT_FOLLOWED = Rule(
+    "not-followed",
+    "the program itself says that it cannot follow a hook to its end (XSP241): from that step on nothing is compared",
+)
+
+
+def is_mapped_elsewhere(findings: Iterable[Finding], hypervisor: Hypervisor, tables: PageTables) -> bool:
+    """Tell whether a crash is foretold for an address outside of that GiB that the running Xen has mapped."""
+    deciding = next((finding for finding in findings if finding.crash), None)
+    if deciding is None:
+        return False
+    named = [int(found, 16) for found in _ADDRESS.findall(deciding.message)]
+    own = hypervisor.image_start // GIB
+    return any(address // GIB != own and tables.find(address) is not None for address in named)
+
+
+def without_upload_buffer(verdict: Verdict) -> Verdict:
+    """Return what Xen said without lines that show an address in the vmap area, where it keeps the upload."""
+    lines = verdict.console
+    kept = (line for line in lines if not any(int(found, 16) in VMAP for found in _LOGGED_ADDRESS.findall(line)))
+    return verdict._replace(console=tuple(kept))
+
+
+def is_not_followed(finding: Finding) -> bool:
+    """Tell whether the program says that it does not know what a hook does."""
+    return finding.rule == HOOK_NOT_FOLLOWED.id
+
+
+def is_crash_of_patched_code(real: Verdict, host: Host) -> bool:
+    """Tell whether Xen ran what was patched and died of it: in a payload, or after an action had finished."""
+    if real.crash is None:
+        return False
+    if any(_FINISHED.search(line) for line in real.console):
+        return True
+    found = _CRASH_AT.search(real.crash)
+    mappings = [payload.mapping for payload in host.payloads]
+    return found is not None and any(mapping.start <= int(found[1], 16) < mapping.end for mapping in mappings)
