@@ -11,8 +11,8 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
+from real_xen.choice import Choice
 from real_xen.elf_fields import SECTION
-from real_xen.generator import Choice
 from real_xen.mutation import Mutation, Mutator, mutated
 from real_xen.seed_file import seed_files
 from real_xen.upload_comparison import UploadBench

@@ -406,14 +406,6 @@ class Machine:
         if not condition():
             raise MachineStoppedError
 
-    def ask_emulator(self, command: str, **arguments: object) -> object:
-        """Have the emulator itself execute a QMP command, and return its answer.
-
-        Raises:
-            HarnessError: it cannot, or does not answer in time.
-        """
-        return self._emulator.qmp(command, **arguments)
-
     def memory(self, address: int, size: int) -> bytes | None:
         """Return bytes of the hypervisor's memory; None unless all are mapped."""
         try:

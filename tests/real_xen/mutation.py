@@ -18,12 +18,13 @@ from real_xen.elf_fields import (
     SYMBOL_SIZE,
     TABLES,
 )
-from real_xen.generator import ADDENDS, FEATURES, RELOCATION_TYPES, Choice
+from real_xen.generator import ADDENDS, FEATURES, RELOCATION_TYPES
 from real_xen.seed_file import SPARE_SYMBOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from real_xen.choice import Choice
     from real_xen.elf_fields import Layout, Section
     from real_xen.seed_file import SeedFile
 

@@ -36,7 +36,7 @@ def physical_memory_of(snapshot: Snapshot, say: Callable[[str], None]) -> Physic
     """Return the memory of a machine as its snapshot has it; read it from a restored machine if nothing is kept yet.
 
     Raises:
-        HarnessError: the machine does not become idle.
+        HarnessError: the machine does not become idle, or its memory cannot be written.
     """
     file = snapshot.folder / "memory"
     registers = snapshot.folder / "registers"
@@ -46,7 +46,9 @@ def physical_memory_of(snapshot: Snapshot, say: Callable[[str], None]) -> Physic
             whole, sparse = Path(scratch) / "whole", Path(scratch) / "sparse"
             with Machine.restored(snapshot, Path(scratch)) as machine:
                 said = _idle(machine)
-                machine.ask_emulator("pmemsave", val=0, size=SIZE, filename=str(whole))
+                failure = machine.monitor(f'pmemsave 0 {SIZE:#x} "{whole}"').strip()
+            if failure:
+                raise HarnessError(f"the emulator cannot write its memory: {failure}")
             _copy_sparsely(whole, sparse)
             sparse.replace(file)
             (Path(scratch) / "said").write_text(said, encoding="utf-8")
@@ -58,11 +60,11 @@ def physical_memory_of(snapshot: Snapshot, say: Callable[[str], None]) -> Physic
 def _idle(machine: Machine) -> str:
     """Stop the machine while Xen is idle, and return the registers as QEMU prints them."""
     for _ in range(TRIES):
-        machine.ask_emulator("stop")
-        said = str(machine.ask_emulator("human-monitor-command", command_line="info registers"))
+        machine.stop()
+        said = machine.monitor("info registers")
         if _IDLE.search(said):
             return said
-        machine.ask_emulator("cont")
+        machine.go_on()
         time.sleep(0.01)
     raise HarnessError("the booted machine does not become idle")
 

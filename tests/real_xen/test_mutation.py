@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from records import recorded_hypervisor
 
+from real_xen.choice import Choice
 from real_xen.elf_fields import SECTION, form_of
-from real_xen.generator import Choice
 from real_xen.mutation import Mutation, Mutator, mutated
 from real_xen.seed_file import seed_files
 from xsplice_loader import Host
