@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from real_xen import legitimate
+from real_xen.console import lines_apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -195,7 +195,7 @@ def _words(expected: Foretold, seen: Observed) -> Iterator[tuple[str, object, ob
     """Yield what was said: the field, the program's, the hypervisor's."""
     step = expected.step
     # A line that a hook leaves without an end runs into the next one, level and all.
-    lines = [part for line in seen.xen for part in re.sub(r"(.)<\d>livepatch: ", r"\1\nlivepatch: ", line).split("\n")]
+    lines = list(lines_apart(seen.xen))
     if legitimate.depends_on_unknown(expected):
         lines = [line for line in lines if line in step.console or not legitimate.is_about_unknown(line)]
     yield "exit status", step.rc, seen.rc

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 PREFIX = "(XEN) "
 DUMP = "----[ Xen-"
 """What the registers begin with, after a warning as well as after a fault."""
+_RUN_ON = re.compile(r"(.)<\d>livepatch: ")
 OF_THE_EMULATION = frozenset(("uart interrupt taking more than 4ms, switched to polling",))
 """What Xen says of a slow emulated machine, at any time."""
 DOMAIN_FELL = b"Hardware Dom0 crashed"
@@ -69,6 +70,11 @@ def _end_of_dump(lines: list[str], start: int) -> int:
     while position < len(lines) and re.match(r"\s+\[<[0-9a-f]{16}>\]", lines[position]):
         position += 1
     return position + (position < len(lines) and not lines[position].strip())
+
+
+def lines_apart(lines: Iterable[str]) -> tuple[str, ...]:
+    """Give a line of the live-patch code that runs on after one without an end, level and all, a line of its own."""
+    return tuple(part for line in lines for part in _RUN_ON.sub(r"\1\nlivepatch: ", line).split("\n"))
 
 
 def lines_of_log(log: Iterable[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from real_xen.loader_oracle import Verdict
     from real_xen.page_tables import PageTables
     from xsplice_loader import Host, Hypervisor
+    from xsplice_loader.payload import ObjectFile
     from xsplice_loader.results import Finding
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
@@ -40,8 +41,8 @@ UPLOAD_BUFFER = Rule(
 )
 PATCHED_CODE = Rule(
     "patched-code",
-    "Xen died of running what was patched, in a payload or after the action had finished: no exceptions are delivered "
-    "here, and the program does not run Xen's own callers",
+    "Xen itself ran what was patched, or died in a payload or after the action had finished: the program does not run "
+    "Xen's own callers, and here no exceptions are delivered",
 )
 NOT_FOLLOWED = Rule(
     "not-followed",
@@ -69,6 +70,11 @@ def without_upload_buffer(verdict: Verdict) -> Verdict:
 def is_not_followed(finding: Finding) -> bool:
     """Tell whether the program says that it does not know what a hook does."""
     return finding.rule == HOOK_NOT_FOLLOWED.id
+
+
+def has_hooks(payload: ObjectFile) -> bool:
+    """Tell whether a payload has code that Xen runs on purpose."""
+    return any(section.name.startswith(b".livepatch.hooks.") for section in payload.sections)
 
 
 def is_crash_of_patched_code(real: Verdict, host: Host) -> bool:

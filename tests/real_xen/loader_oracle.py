@@ -85,6 +85,8 @@ class Verdict(NamedTuple):
     payload_rc: int | None = None
     """After an action: the result that the payload's status holds; None where there is no such payload."""
     is_action: bool = False
+    has_run_payload: bool = False
+    """Whether code of the payload ran: a hook, or a function that Xen itself calls."""
 
     @property
     def verdict(self) -> str:
@@ -110,7 +112,7 @@ class LoaderOracle:
         self._own = mmap.mmap(-1, OWN_SIZE)
         self._console = bytearray()
         self._ending: str | None = None
-        self._has_acted = False
+        self._has_run_payload = False
         self._name_size = 0
         boot_tables = PageTables(self._memory, physical.registers["CR3"])
         top = boot_tables.find(self._address("idle_pg_table"))
@@ -146,6 +148,8 @@ class LoaderOracle:
         processor.reg_write(x86_const.UC_X86_REG_CR0, self._control["CR0"])
         serial = self._address("serial_puts")
         processor.hook_add(UNICORN.UC_HOOK_CODE, self._on_serial_output, begin=serial, end=serial)
+        start, end = self._hypervisor.arena_start, self._hypervisor.arena_end
+        processor.hook_add(UNICORN.UC_HOOK_BLOCK, self._on_payload_code, begin=start, end=end)
         processor.hook_add(UNICORN.UC_HOOK_INTR, self._on_exception)
         processor.hook_add(UNICORN.UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
         return processor
@@ -160,6 +164,10 @@ class LoaderOracle:
         stack = processor.reg_read(x86_const.UC_X86_REG_RSP)
         processor.reg_write(x86_const.UC_X86_REG_RSP, stack + 8)
         processor.reg_write(x86_const.UC_X86_REG_RIP, int.from_bytes(self.read(stack, 8) or b"", "little"))
+
+    def _on_payload_code(self, processor: Any, address: int, size: int, data: object) -> None:
+        del processor, address, size, data
+        self._has_run_payload = True
 
     def _on_exception(self, processor: Any, number: int, data: object) -> None:
         del data
@@ -220,10 +228,10 @@ class LoaderOracle:
 
     def _reset(self) -> None:
         """Make the machine what it was after its boot."""
-        if self._has_acted and bytes(self._code) != self._code_after_boot:
-            # The emulator does not see that patched code, which it may have translated, is replaced from outside.
+        if self._has_run_payload or bytes(self._code) != self._code_after_boot:
+            # The emulator does not see that code which it has translated is replaced from outside.
             self._processor.ctl_flush_tb()
-        self._has_acted = False
+        self._has_run_payload = False
         self._memory.madvise(mmap.MADV_DONTNEED)
         base = len(self._memory)
         entry = PRESENT | WRITABLE
@@ -294,7 +302,6 @@ class LoaderOracle:
 
     def act(self, verb: str) -> Verdict:
         """Apply, revert or unload the payload that was uploaded last."""
-        self._has_acted = True
         payload_rc = None
         try:
             rc = self._hypercall(ACTION, struct.pack("<II", VERBS[verb], 0))
@@ -306,8 +313,11 @@ class LoaderOracle:
             if not self._hypercall(GET, b""):
                 payload_rc = struct.unpack_from("<i", self._own, ARGUMENTS + STATUS + 4)[0]
         except _CrashError as crash:
-            return Verdict(str(crash), 0, self._said(), None, None, is_action=True)
-        return Verdict(None, rc, console, self._x(), None, payload_rc, is_action=True)
+            return Verdict(
+                str(crash), 0, self._said(), None, None, is_action=True, has_run_payload=self._has_run_payload
+            )
+        x = self._x()
+        return Verdict(None, rc, console, x, None, payload_rc, is_action=True, has_run_payload=self._has_run_payload)
 
     def _hypercall(self, command: int, rest: bytes) -> int:
         """Call livepatch_op with struct xen_sysctl_livepatch_op: cmd, pad; name (pointer, size, padding); the rest."""

@@ -11,7 +11,7 @@ from hypervisor.cores import core
 from real_xen import legitimate_uploads as legitimate
 from real_xen.bench import PROCESSOR_HEAD, features_in
 from real_xen.comparison import Difference
-from real_xen.console import lines_of_log
+from real_xen.console import lines_apart, lines_of_log
 from real_xen.loader_oracle import LoaderOracle
 from real_xen.machine import snapshot_of
 from real_xen.observation import Text
@@ -124,6 +124,7 @@ class UploadBench:
         """Compare a life's steps up to the first that differs."""
         host = Host(hypervisor, nops="k8", cpu_features=self.cpu_features, hook_runner=run_hook)
         findings: list[Finding] = []
+        has_hooks = False
 
         def differing(*differences: Difference, excused: Rule | None = None) -> Upload:
             return Upload(tuple(findings), real[0].verdict, differences, excused)
@@ -140,8 +141,11 @@ class UploadBench:
             if verb != UPLOAD and _is_alive(program) and legitimate.is_crash_of_patched_code(step.verdict, host):
                 return differing(excused=legitimate.PATCHED_CODE)
             differences = tuple(self._differences(verb, program, step, host))
+            if differences and step.verdict.has_run_payload and not has_hooks:
+                return differing(excused=legitimate.PATCHED_CODE)
             if differences:
                 return differing(*differences)
+            has_hooks = has_hooks or any(legitimate.has_hooks(loaded.payload) for loaded in host.payloads)
         return differing()
 
     def _differences(
@@ -154,7 +158,7 @@ class UploadBench:
             yield Difference(verb, "verdict", f"{mine} ({rules})", real.crash or theirs)
             return
         logged = lines_of_log(program.log)
-        console = real.console
+        console = lines_apart(real.console)
         if real.crash is not None and verb != UPLOAD:
             # Without exceptions delivered the last words of BUG are missing; those of a panic the program leaves out.
             common = min(len(logged), len(console))
