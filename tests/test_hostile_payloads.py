@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_xen.elf_fields import form_of
 from records import recorded_hypervisor, single_uploads
 
 from xsplice_loader import Host, Hypervisor, load
@@ -154,6 +155,27 @@ def test_a_name_in_the_first_page_prints_as_null() -> None:
                 host.dump()
         else:
             assert any(line.startswith(f"    {name} patch ") for line in host.dump())
+
+
+def test_a_stored_value_that_wraps() -> None:
+    """As seen on Debian's 4.14.6, 4.17.7 and 4.20.4: accepted. The names share the symbol table's bytes."""
+    source = NOTES + TEXT + '    .livepatch_func "xen_extra_version", fresh, 16\n'
+    form = form_of(forge(source))
+    table = form.sections[form.named(".symtab") or 0]
+    source += f"#! damage: section .strtab offset {table.offset}\n#! damage: section .strtab size 24\n"
+    source += f"#! damage: symbol [1] value {(1 << 64) - 8}\n"
+    assert upload(source).accepted
+
+
+@pytest.mark.parametrize(
+    ("damage", "errno", "message"),
+    [("", "ENOMEM", "memory for symbols"), ("#! damage: section .shstrtab type 0\n", "EINVAL", "table is corrupted")],
+)
+def test_names_of_sections_come_before_records_of_symbols(damage: str, errno: str, message: str) -> None:
+    """As seen on Debian's 4.14.6, 4.17.7 and 4.20.4."""
+    source = NOTES + TEXT + f"#! damage: section .symtab size {(1 << 64) - 0x88}\n"
+    result = upload(source + damage)
+    assert (result.errno_name, message in (result.xen_message or "")) == (errno, True)
 
 
 def test_a_stack_of_many_symbols() -> None:

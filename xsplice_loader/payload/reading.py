@@ -9,6 +9,7 @@ from xsplice_loader.payload.object_file import ObjectFile
 from xsplice_loader.payload.sections import (
     check_sections,
     check_symbol_names,
+    check_symbol_table,
     name_sections,
     read_sections,
     read_symbols,
@@ -32,10 +33,12 @@ def read(data: bytes, findings: Findings) -> ObjectFile | None:
     symbol_section = check_sections(data, sections, findings)
     if symbol_section is None or findings.errors_since(before):
         return None
-    symbols = read_symbols(data, sections, symbol_section, findings)
-    if symbols is None:
+    if not check_symbol_table(data, sections, symbol_section, findings):
         return None
     named = name_sections(data, header, sections, findings)
-    if named is None or not check_symbol_names(symbols, sections[symbol_section.link - 1].size, findings):
+    if named is None:
+        return None
+    symbols = read_symbols(data, sections, symbol_section, findings)
+    if symbols is None or not check_symbol_names(symbols, sections[symbol_section.link - 1].size, findings):
         return None
     return ObjectFile(data, header, named, symbols)

@@ -189,10 +189,8 @@ def name_sections(
     return tuple(named) if good else None
 
 
-def read_symbols(
-    data: bytes, sections: tuple[Section, ...], section: Section, findings: Findings
-) -> SymbolEntries | None:
-    """Return the symbol table, or None where its form is wrong (`spec/01 5.9`, `5.10`)."""
+def check_symbol_table(data: bytes, sections: tuple[Section, ...], section: Section, findings: Findings) -> bool:
+    """Test the symbol table's header and its strings (xen/common/livepatch_elf.c: elf_resolve_sections)."""
     if section.size == 0 or section.entry_size < elf.SYM_SIZE or section.size % section.entry_size:
         findings.add(
             rules.SYMBOL_TABLE_SIZE,
@@ -200,14 +198,14 @@ def read_symbols(
             f"entries of at least {elf.SYM_SIZE} bytes",
             index=section.index,
         )
-        return None
+        return False
     if section.link == 0:
         findings.add(
             rules.SYMBOL_TABLE_WITHOUT_STRINGS,
             "the symbol table's sh_link is 0: Xen would follow a NULL pointer",
             index=section.index,
         )
-        return None
+        return False
     strings = sections[section.link - 1]
     is_table = _is_string_table(data, strings, findings)
     if is_table is False:
@@ -217,8 +215,14 @@ def read_symbols(
             "ends with NUL",
             index=strings.index,
         )
-    if not is_table:
-        return None
+    return bool(is_table)
+
+
+def read_symbols(
+    data: bytes, sections: tuple[Section, ...], section: Section, findings: Findings
+) -> SymbolEntries | None:
+    """Return the symbol table, or None where Xen cannot read it (xen/common/livepatch_elf.c: elf_get_sym)."""
+    strings = sections[section.link - 1]
     names = _strings_of(data, strings)
     # Xen counts in 32 bits.
     count = (section.size // section.entry_size) & 0xFFFF_FFFF

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from xsplice_loader.c_strings import string_at
+from xsplice_loader.memory.address_space import ADDRESS_MASK
 from xsplice_loader.memory.placement import is_ignored
 from xsplice_loader.payload import Section, elf
 
@@ -66,6 +67,7 @@ def store_values(
             home = Section(where, b"", *elf.SHDR.unpack_from(buffer, header_at)[1:])
             unplaced[index] = is_ignored(home, release)
             if not unplaced[index]:
-                values[index] += addresses[where]
+                # Xen's sum wraps silently; numpy would warn.
+                values[index] = (int(values[index]) + int(addresses[where])) & ADDRESS_MASK
         buffer[at : at + 8] = int(values[index]).to_bytes(8, "little")
     return StoredValues(values, unplaced, names, bytes(buffer))
