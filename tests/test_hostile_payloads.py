@@ -12,6 +12,7 @@ from real_xen.elf_fields import form_of
 from records import recorded_hypervisor, single_uploads
 
 from xsplice_loader import Host, Hypervisor, load
+from xsplice_loader.emulation import run_hook
 from xsplice_loader.forge import forge
 from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.relocation.listing import list_relocations
@@ -155,6 +156,17 @@ def test_a_name_in_the_first_page_prints_as_null() -> None:
                 host.dump()
         else:
             assert any(line.startswith(f"    {name} patch ") for line in host.dump())
+
+
+def test_a_function_without_name_that_a_hook_forgets() -> None:
+    """As seen on Debian's 4.17.7."""
+    source = NOTES + TEXT + f'    .livepatch_func "nothing", fresh, 16, {MODEL.text_start:#x}\n'
+    source += "    .text\nforgets:\n    xor %eax, %eax\n    ret\n"
+    source += '    .section .livepatch.hooks.apply, "a", @progbits\n    .quad forgets\n'
+    host = Host(MODEL, release="4.17.7", hook_runner=run_hook)
+    assert host.upload("p", forge(source + "#! damage: rela .rela.livepatch.funcs 0 type 0\n")).accepted
+    log = host.apply("p").log
+    assert any(line.endswith("a function: 'noname' with inconsistent applied state.") for line in log)
 
 
 def test_a_stored_value_that_wraps() -> None:

@@ -135,7 +135,8 @@ class Work:
         patching = self._patching(loaded)
         wrong = self.context.read(patching.inconsistent, mark)
         if wrong is not None:
-            printed = self.context.read(printed_name, wrong, self.context.memory)
+            # xen/common/livepatch.c: was_action_consistent has a word of its own for a NULL name.
+            printed = self.context.read(printed_name, wrong, self.context.memory) if wrong.name else "noname"
             name = visible(printed)
             self.transcript.say_of(loaded, f"Payload has a function: '{printed}' with inconsistent applied state.")
             self.transcript.die(
