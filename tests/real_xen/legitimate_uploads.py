@@ -44,6 +44,11 @@ PATCHED_CODE = Rule(
     "Xen itself ran what was patched, or died in a payload or after the action had finished: the program does not run "
     "Xen's own callers, and here no exceptions are delivered",
 )
+ODD_HOOK = Rule(
+    "odd-hook",
+    "Xen died after a hook that returned neither 0 nor an errno (XSP224), as code does that is entered within an "
+    "instruction: the program does not know what else such code spoils for its caller",
+)
 NOT_FOLLOWED = Rule(
     "not-followed",
     "the program itself says that it cannot follow a hook to its end (XSP241): from that step on nothing is compared",
@@ -70,6 +75,11 @@ def without_upload_buffer(verdict: Verdict) -> Verdict:
 def is_not_followed(finding: Finding) -> bool:
     """Tell whether the program says that it does not know what a hook does."""
     return finding.rule == HOOK_NOT_FOLLOWED.id
+
+
+def is_odd_result(finding: Finding) -> bool:
+    """Tell whether the program says that a hook returned neither 0 nor a negative errno."""
+    return finding.rule == "XSP224"
 
 
 def has_hooks(payload: ObjectFile) -> bool:

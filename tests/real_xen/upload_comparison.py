@@ -140,6 +140,8 @@ class UploadBench:
                 return differing(excused=legitimate.NOT_FOLLOWED)
             if verb != UPLOAD and _is_alive(program) and legitimate.is_crash_of_patched_code(step.verdict, host):
                 return differing(excused=legitimate.PATCHED_CODE)
+            if step.verdict.crash is not None and any(legitimate.is_odd_result(found) for found in program.findings):
+                return differing(excused=legitimate.ODD_HOOK)
             differences = tuple(self._differences(verb, program, step, host))
             if differences and step.verdict.has_run_payload and not has_hooks:
                 return differing(excused=legitimate.PATCHED_CODE)
