@@ -152,7 +152,9 @@ class PatchedBytes(NamedTuple):
 
     address: int
     contents: bytes
-    """Fewer where fewer are mapped and known."""
+    """Fewer where fewer are mapped, or where an unknown one follows."""
+    hex: str
+    """All that are mapped in hex, `??` for each unknown one."""
 
 
 class Step(NamedTuple):
@@ -239,6 +241,10 @@ class PatchedFunction(NamedTuple):
     patch_offset: int
     before: bytes | None
     patched: bytes | None
+    before_hex: str | None = None
+    """All 32 in hex, `??` for each unknown one; None where all are."""
+    patched_hex: str | None = None
+    """The same."""
 
 
 class UnknownBytes(NamedTuple):

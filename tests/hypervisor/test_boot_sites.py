@@ -5,10 +5,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from hypervisor.cores import core
+
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
+from xsplice_loader.releases import ENDBR64, ENDBR64_POISON
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from known_hypervisors import Package
 
     from xsplice_loader.hypervisor.boot_sites import BootSites
@@ -93,3 +98,19 @@ def _applied(hypervisor: Hypervisor, name: bytes, expected: bytes) -> list[tuple
     host = Host(hypervisor)
     host.upload("a", forge(source, xen_build_id=hypervisor.build_id)).raise_for_verdict()
     return [(finding.rule, finding.severity) for finding in host.apply("a").findings]
+
+
+def test_an_expectation_of_an_endbr64_that_boot_may_take(package: Package, tmp_path: Path) -> None:
+    # .init.data.cf_clobber names nsvm_vcpu_initialise; on processors with CET-IBT boot changes its start.
+    xen = Hypervisor.open(package.xen_syms)
+    name = b"nsvm_vcpu_initialise"
+    address = xen.symbols.address_of(name)
+    assert address is not None
+    start = xen.at_run_time.read(address, 6)
+    assert start is not None
+    assert start.startswith(ENDBR64)
+    assert _applied(xen, name, start) == [("XSP247", "warning")]
+    for captured, expected in ((ENDBR64, []), (ENDBR64_POISON, [("XSP216", "error")])):
+        file = tmp_path / "memory.core"
+        file.write_bytes(core({address: captured}, xen.build_id))
+        assert _applied(Hypervisor.open(package.xen_syms, memory=file), name, start) == expected

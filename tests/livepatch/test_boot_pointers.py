@@ -242,3 +242,173 @@ def test_results_say_what_is_unknown_after_another_payload(package: Package) -> 
     result, host = loaded(source, Hypervisor.open(package.xen_syms))
     assert (result.verdict, result.unknown) == ("accepted", ())
     assert host.state.memory.read(host.payloads[0].placement.base + 1, CALL_SIZE) == b"\xcc" * CALL_SIZE
+
+
+# What else is unknown where an unknown pointer is used --------------------------------------------------------------
+
+
+HELPER = """
+        .text
+        .balign 16
+        .type replacement, @function
+replacement:
+        jmp helper
+        .size replacement, . - replacement
+        .balign 16
+        .globl helper
+        .type helper, @function
+helper: .zero {known}, 0x90
+site:   call *genapic+24(%rip)
+        .zero 10, 0x90
+        ret
+        .size helper, . - helper
+"""
+SECOND = """
+        .text
+        .balign 16
+        .type second, @function
+second: mov $1, %eax
+        ret
+        .size second, . - second
+        .livepatch_func "helper", second, 16
+        .livepatch_depends a1
+        .livepatch_xen_depends xen
+        .build_id b1
+"""
+
+
+@pytest.mark.parametrize(
+    ("known", "applied"),
+    [
+        # The branch is unknown from the first byte on: whether it is an ENDBR64 now decides where the jump goes.
+        (0, None),
+        # A first byte that begins no ENDBR64 is enough.
+        (1, 0),
+        (2, 0),
+        (4, 0),
+        (9, 0),
+    ],
+)
+def test_a_payload_over_unknown_bytes_of_another(package: Package, known: int, applied: int | None) -> None:
+    xen = Hypervisor.open(package.xen_syms)
+    source = HELPER.format(known=known) + ALTERNATIVE.format(opcode="call", length=6, padding=0) + IDENTITY
+    first, host = loaded(source, xen)
+    assert host.apply("x").succeeded
+    second = host.upload("y", forge(SECOND, xen_build_id=xen.build_id))
+    (function,) = second.funcs
+    place, memory = function.old_addr, host.state.memory
+    assert place == first.unknown[0].address - known
+    before = "90" * known + "??" * 6 + "90" * 10
+    assert memory.read_partly(place, known + 16).shown == before
+    jump = (function.new_addr - place - 5).to_bytes(4, "little", signed=True)
+    after = "??" * 9 + before[18:] if applied is None else "e9" + jump.hex() + before[10:]
+    for _ in range(2):
+        assert host.apply("y").succeeded
+        assert memory.read_partly(place, known + 16).shown == after
+        assert host.revert("y").succeeded
+        assert memory.read_partly(place, known + 16).shown == before
+
+
+@pytest.mark.parametrize(
+    ("release", "replacement", "size"),
+    [
+        # The replacement is a site that an entry before it made unknown.
+        (None, "site", 6),
+        # Up to 4.17.3 nothing tests where a replacement is; this one is a variable of Xen's.
+        ("4.16.0", "genapic", 6),
+    ],
+)
+def test_a_replacement_that_is_unknown(package: Package, release: str | None, replacement: str, size: int) -> None:
+    entries = ALTERNATIVE.format(opcode="call", length=6, padding=0)
+    text = calling("genapic+24", table=entries if replacement == "site" else "")
+    more = f"""
+        .text
+other_site:
+        .zero 6, 0x90
+        ret
+        .section .altinstructions, "a", @progbits
+        .long other_site - ., {replacement} - .
+        .short 93
+        .byte {size}, {size}, 0, 0
+    """
+    if replacement == "site":
+        text = text.replace("site:   call", "        call")
+        more += """
+        .section .altinstr_replacement, "ax", @progbits
+site:   call *genapic+24(%rip)
+        """
+    result, _ = loaded(text + more, Hypervisor.open(package.xen_syms), release=release)
+    assert result.verdict == "accepted"
+    (unknown,) = [part for part in result.unknown if part.section == ".text"]
+    assert unknown.size == size
+    assert "XSP193" in {finding.rule for finding in result.findings}
+
+
+@pytest.mark.parametrize("kind", ["load", "preapply"])
+def test_a_hook_whose_pointer_is_unknown(package: Package, kind: str) -> None:
+    # Up to 4.17.3 nothing tests where a site is; this one is a table of hooks.
+    table = f"""
+        .section .livepatch.hooks.{kind}, "aw", @progbits
+site:   .byte 0xff, 0x15
+        .long genapic + 24 - . - 4
+        .byte 0, 0
+    """
+    source = calling("genapic+24", table="").replace("site:   call", "        call")
+    source += table + ALTERNATIVE.format(opcode="call", length=6, padding=0)
+    result, host = loaded(source, Hypervisor.open(package.xen_syms), release="4.17.2")
+    assert result.verdict == "accepted"
+    applied = host.apply("x")
+    assert applied.rc is None
+    assert "unknown" in str(applied.unknown)
+
+
+def test_a_sorted_table_with_unknown_entries(package: Package) -> None:
+    table = """
+        .section .ex_table, "a", @progbits
+        .long replacement - ., replacement - .
+site:   .byte 0xff, 0x15
+        .long genapic + 24 - . - 4
+        .byte 0, 0
+    """
+    source = calling("genapic+24", table="").replace("site:   call", "        call")
+    source += table + ALTERNATIVE.format(opcode="call", length=6, padding=0)
+    result, _ = loaded(source, Hypervisor.open(package.xen_syms), release="4.17.2")
+    (unknown,) = result.unknown
+    assert (unknown.section, unknown.offset, unknown.size) == (".ex_table", 0, 16)
+
+
+def test_a_thunk_that_a_payload_replaced(package: Package) -> None:
+    xen = Hypervisor.open(package.xen_syms)
+    host = Host(xen, nops="k8")
+    thunk = """
+        .text
+        .balign 16
+        .type thunk, @function
+thunk:  mov $7, %eax
+        ret
+        .size thunk, . - thunk
+        .livepatch_func "__x86_indirect_thunk_rax", thunk, 16
+        .livepatch_depends xen
+        .livepatch_xen_depends xen
+        .build_id b1
+    """
+    caller = """
+        .text
+        .balign 16
+        .type caller, @function
+caller: lea after(%rip), %rax
+        call __x86_indirect_thunk_rax@PLT
+        ret
+after:  mov $3, %eax
+        ret
+        .size caller, . - caller
+        .livepatch_func "xen_minor_version", caller, 6
+        .livepatch_depends xen
+        .livepatch_xen_depends xen
+        .build_id c1
+    """
+    on_top = thunk.replace("livepatch_depends xen", "livepatch_depends c1")
+    for name, source in (("caller", caller), ("thunk", on_top)):
+        assert host.upload(name, forge(source, xen_build_id=xen.build_id)).accepted
+        assert host.apply(name).succeeded
+        assert run(host.state, "xen_minor_version").value == (3 if name == "caller" else 7)

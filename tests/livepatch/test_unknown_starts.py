@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypervisor.cores import core
 
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from known_hypervisors import Package
 
 
@@ -88,3 +91,43 @@ def test_the_bytes_of_a_site_are_unknown_in_between(package: Package) -> None:
     assert function.before == linked[: min(altered) - address]
     assert function.patched is not None
     assert len(function.patched) == min(altered) - address
+
+
+def test_bytes_that_a_jump_may_have_changed_are_unknown(package: Package, tmp_path: Path) -> None:
+    # A symbol list, and captured memory that lacks the function's first 4 bytes only.
+    xen = Hypervisor.open(package.xen_syms)
+    address = xen.symbols.address_of(b"xen_minor_version")
+    assert address is not None
+    rest = xen.at_run_time.as_linked(address + 4, 12)
+    assert rest is not None
+    file = tmp_path / "memory.core"
+    file.write_bytes(core({address + 4: rest}, xen.build_id))
+    listed = Hypervisor.open(package.map, "4.17.7", memory=file)
+    host = Host(listed)
+    assert host.upload("a", replacing("xen_minor_version", 16, xen)).accepted
+    before = "??" * 4 + rest.hex()
+    for _ in range(2):
+        assert host.state.memory.read_partly(address, 16).shown == before
+        assert host.apply("a").succeeded
+        assert host.state.memory.read_partly(address, 16).shown == "??" * 9 + rest[5:].hex()
+        assert host.revert("a").succeeded
+    assert host.state.memory.read_partly(address, 16).shown == before
+
+
+def test_hex_names_each_unknown_byte(package: Package) -> None:
+    xen = Hypervisor.open(package.xen_syms)
+    sites = xen.at_run_time.boot_sites
+    address = xen.symbols.address_of(b"common_interrupt")
+    assert sites is not None
+    assert address is not None
+    altered = sites.bytes_in(address, 32)
+    assert altered
+    host = Host(xen)
+    (function,) = host.upload("a", replacing("common_interrupt", 16, xen)).funcs
+    linked = xen.at_run_time.as_linked(address, 32)
+    assert linked is not None
+    shown = ["??" if address + at in altered else f"{byte:02x}" for at, byte in enumerate(linked)]
+    assert function.before_hex == "".join(shown)
+    assert function.patched_hex is not None
+    assert function.patched_hex[:2] == "e9"
+    assert function.patched_hex[10:] == "".join(shown[5:])

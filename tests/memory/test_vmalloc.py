@@ -45,6 +45,9 @@ class Image:
     def described(self, address: int) -> str | None:
         return None
 
+    def may_lose_endbr64(self, address: int) -> bool:
+        return False
+
     def as_linked(self, address: int, size: int) -> bytes | None:
         return self.read(address, size)
 

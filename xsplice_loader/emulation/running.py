@@ -143,7 +143,8 @@ def _described(host: HostState, names: Names, address: int) -> str:
     """Return an address for people; one of Xen's image with its section, and what boot does to that."""
     xen = host.hypervisor
     if xen.image_start <= address < xen.image_end:
-        return f"{address:#018x} ({xen.described(address)})"
+        is_missing = not xen.assumed and xen.at_run_time.as_linked(address, 1) is None
+        return f"{address:#018x} ({xen.described(address)}{', not in the hypervisor file' if is_missing else ''})"
     return names.described(address)
 
 

@@ -15,7 +15,7 @@ from xsplice_loader.emulation.machine import ARGUMENT_REGISTERS, Trap
 from xsplice_loader.emulation.outcomes import Ending
 from xsplice_loader.emulation.printing import Console, Sources, UnsupportedFormatError, formatted
 from xsplice_loader.emulation.stack import USABLE
-from xsplice_loader.emulation.thunks import thunks
+from xsplice_loader.emulation.thunks import THUNK_SIZE, thunks
 from xsplice_loader.host.structures import is_stand_in
 from xsplice_loader.livepatch import bug_frames
 from xsplice_loader.livepatch.bug_frames import BugFrame, BugTable
@@ -83,7 +83,9 @@ class System:
         address_of = self._host.hypervisor.symbols.address_of
         services = {b"printk": self._printk, b"panic": self._panic}
         found = {address: service for name, service in services.items() if (address := address_of(name)) is not None}
-        return found | thunks(address_of)
+        # A thunk that a payload patched is what that made of it.
+        written = self._host.memory.written_at
+        return found | {place: thunk for place, thunk in thunks(address_of).items() if not written(place, THUNK_SIZE)}
 
     def __call__(self, machine: Machine, trap: Trap) -> Ending | None:
         """Handle an exception."""

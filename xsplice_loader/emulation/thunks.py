@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RETURN_THUNK = b"__x86_return_thunk"
 INDIRECT_THUNK = b"__x86_indirect_thunk_"
+THUNK_SIZE = 16
+"""Bytes of a thunk at least, its padding included; a live patch writes into the first ones."""
 _REGISTERS = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp"),
     *(f"r{number}" for number in range(8, 16)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from xsplice_loader.host.hooks import HookCall, HookOutcome
+from xsplice_loader.livepatch.loaded import UnknownContentsError
 from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.rules import actions as rules
 
@@ -34,6 +35,8 @@ class Context:
             return what(*arguments, **keywords)
         except MemoryFault as fault:
             self.transcript.die(rules.WILD_TABLE, f"what it reads of a payload comes to {fault}")
+        except UnknownContentsError as unknown:
+            self.transcript.give_up(rules.HOOK_NOT_FOLLOWED, f"it depends on what a payload holds, and {unknown}")
 
     def hook(self, loaded: LoadedPayload, kind: str) -> int | None:
         """Return the one hook of a kind that a payload has, if any."""

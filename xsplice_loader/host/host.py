@@ -51,6 +51,11 @@ class _UnknownContents:
         del address
         return None
 
+    def may_lose_endbr64(self, address: int) -> bool:
+        """Return that nothing is known of that."""
+        del address
+        return False
+
     def as_linked(self, address: int, size: int) -> bytes | None:
         """Return nothing either."""
         return self.read(address, size)

@@ -325,7 +325,9 @@ class LivepatchTool:
             list=_lines(self._rows()),
             payload_rc=None if subject is None else subject.status.rc,
             patched=tuple(
-                PatchedBytes(address, state.memory.read_available(address, SHOWN)) for address in state.patched
+                PatchedBytes(address, found.known_start, found.shown)
+                for address in state.patched
+                for found in (state.memory.read_mapped(address, SHOWN),)
             ),
             findings=tuple(self._findings),
             unknown=unknown,

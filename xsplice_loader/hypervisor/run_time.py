@@ -19,7 +19,7 @@ from xsplice_loader.hypervisor.boot_sites import BootSites, boot_sites
 from xsplice_loader.hypervisor.image_sections import ImageSection, image_sections
 from xsplice_loader.memory.address_space import PartlyKnown, Protection
 from xsplice_loader.payload import text_of
-from xsplice_loader.releases import PAGE_SIZE, Permissions, Release
+from xsplice_loader.releases import ENDBR64_POISON, PAGE_SIZE, Permissions, Release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +118,25 @@ class RunTimeMemory:
         if section is None:
             return name
         return f"{name} in {section.name}" + ("" if section.state == "constant" else f", {section.state}")
+
+    def may_lose_endbr64(self, address: int) -> bool:
+        """Tell whether boot takes the ENDBR64 of the function at an address on processors that track branches.
+
+        Two tables in init data name these functions: they are called directly only, once boot is done
+        (xen/arch/x86/alternative.c: _apply_alternatives; from 4.17.0 on). Captured memory tells.
+        """
+        if self._captured is not None and self._captured.read(address, 1) is not None:
+            return False
+        return address in self._cut_functions
+
+    @cached_property
+    def _cut_functions(self) -> frozenset[int]:
+        find = self._symbols.finder
+        start, end = find(b"__initdata_cf_clobber_start"), find(b"__initdata_cf_clobber_end")
+        if ENDBR64_POISON not in self._release.endbr64_forms or start is None or end is None or end < start:
+            return frozenset()
+        table = self.as_linked(start, (end - start) // 8 * 8)
+        return frozenset() if table is None else frozenset(np.frombuffer(table, "<u8").tolist()) - {0}
 
     @cached_property
     def boot_sites(self) -> BootSites | None:

@@ -105,8 +105,6 @@ def _make_all_direct(section: Section, sections: LoadedSections, xen: RunningXen
             limit = Limit("alternative call", SECTION, index, "")
             what = leave_unknown(limit, site, INDIRECT_SIZE, site + INDIRECT_SIZE, unknown, sections, xen)
             _add(rules.CONTENTS_UNKNOWN, index, f"a call{where} that {what}", findings, hint=CAPTURE_HINT)
-        except UnknownContentsError as unknown:
-            _add(rules.CONTENTS_UNKNOWN, index, f"a call that is not made direct: {unknown}", findings)
         if len(findings) - before > MAX_FINDINGS:
             return
 
@@ -123,7 +121,10 @@ def _sites(section: Section, sections: LoadedSections) -> Iterator[tuple[int, in
 
 
 def _make_direct(index: int, site: int, sections: LoadedSections, xen: RunningXen, findings: Findings) -> None:
-    call = xen.read(site, INDIRECT_SIZE)
+    try:
+        call = xen.read(site, INDIRECT_SIZE)
+    except UnknownContentsError as unknown:
+        raise UnknownTargetError(f"depends on memory that is unknown: {unknown}") from None
     if not call.startswith(INDIRECT_CALL):
         found = call.hex(" ")
         what = f"the bytes {found}, which are no call through a pointer"

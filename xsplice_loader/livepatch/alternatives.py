@@ -89,7 +89,7 @@ class _Alternatives:
                 except UnknownTargetError as unknown:
                     self._leave_unknown(entry, unknown)
                 except UnknownContentsError as unknown:
-                    self.table.add(rules.CONTENTS_UNKNOWN, entry, f"is not applied: {unknown}")
+                    self._leave_unknown(entry, UnknownTargetError(f"depends on memory that is unknown: {unknown}"))
             if self.table.has_too_many_findings:
                 return
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from xsplice_loader.livepatch.function_states import APPLIED, FunctionState, PayloadStatus, states_of
 from xsplice_loader.livepatch.functions import INSN_BUFFER_SIZE
 from xsplice_loader.livepatch.live_functions import LiveFunction, LiveTable, shown_name
-from xsplice_loader.livepatch.patching import ENDBR64_SIZE, JUMP_SIZE, NopTable, patch_bytes, patch_offset
+from xsplice_loader.livepatch.patching import ENDBR64_SIZE, JUMP_SIZE, NopTable, known_patch_offset, patch_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.memory.address_space import AddressSpace, PartlyKnown, Remembered
     from xsplice_loader.releases import Permissions, Release
 
 
@@ -121,7 +121,8 @@ class Patching:
         return next((found for found in self.functions if self._states.read(found.number).mark != mark), None)
 
     def _patch(self, function: LiveFunction) -> Iterator[Patch]:
-        offset, is_sure = self._offset(function)
+        known_offset = known_patch_offset(function.old_addr, self._memory, self._release)
+        offset = known_offset or 0
         size = _patched_size(function, offset)
         if size < 0:
             raise ShortNopError(
@@ -129,22 +130,30 @@ class Patching:
             )
         address = function.old_addr + offset
         state = self._states.read(function.number)._replace(mark=APPLIED, patch_offset=offset)
-        if size:
-            found = self._memory.read_partly(address, size)
-            unknown = tuple(at for at, is_unknown in enumerate(found.unknown) if is_unknown)
-            self._status.unknown_saved = {**self._status.unknown_saved, function.number: unknown}
-            # Only as much as is patched is saved; what follows in the buffer is from whatever was saved there before.
-            state = state._replace(saved=_saved(state, bytes(found.contents)))
+        if not size:
             self._set_state(function, state)
-            self._write(address, self._new_bytes(function, offset))
-            if is_sure:
-                yield Patch(function, address, found.known_start)
-            else:
-                start = function.old_addr
-                self._memory.make_unknown(start, JUMP_SIZE + ENDBR64_SIZE, "whether the function starts with ENDBR64")
-                yield Patch(function, start, b"")
-        else:
-            self._set_state(function, state)
+            return
+        # Where it is unknown whether the function starts with ENDBR64, all that may be written is unknown afterwards.
+        length = size if known_offset is not None else size + ENDBR64_SIZE
+        remembered = self._memory.remember(address, length)
+        found = self._memory.read_partly(address, size)
+        if known_offset is None:
+            found.forget(0, size)
+        self._note_saved(function, found, remembered)
+        # Only as much as is patched is saved; what follows in the buffer is from whatever was saved there before.
+        state = state._replace(saved=_saved(state, bytes(found.contents)))
+        self._set_state(function, state)
+        self._write(address, self._new_bytes(function, offset))
+        if known_offset is None:
+            self._memory.make_unknown(address, length, "whether the function starts with ENDBR64")
+        yield Patch(function, address, found.known_start)
+
+    def _note_saved(self, function: LiveFunction, saved: PartlyKnown, remembered: Remembered) -> None:
+        """Keep, where saved bytes are unknown, which, and what the function was."""
+        unknown = tuple(at for at, is_unknown in enumerate(saved.unknown) if is_unknown)
+        status = self._status
+        status.unknown_saved = {**status.unknown_saved, function.number: unknown}
+        status.remembered = {**status.remembered, function.number: remembered if unknown else ()}
 
     def _restore(self, function: LiveFunction, state: FunctionState) -> Iterator[Patch]:
         address = function.old_addr + state.patch_offset
@@ -155,20 +164,13 @@ class Patching:
             before = self._memory.read_available(address, size)
             self._write(address, state.saved[:size])
             if self._status.unknown_saved.get(function.number):
-                self._memory.make_unknown(address, size, "what was saved of the function is unknown")
+                self._memory.put_back(self._status.remembered.get(function.number, ()))
             yield Patch(function, address, before)
         self._set_state(function, state._replace(mark=0))
 
     def _set_state(self, function: LiveFunction, state: FunctionState) -> None:
         self._states.write(function.number, state, self._write)
         self._states.lose(function.number, self._status.unknown_saved.get(function.number, ()))
-
-    def _offset(self, function: LiveFunction) -> tuple[int, bool]:
-        """Return where in a function its new bytes begin, and whether that is sure."""
-        if not self._release.endbr64_forms:
-            return 0, True
-        start = self._memory.read_entry(function.old_addr, ENDBR64_SIZE)
-        return patch_offset(start or b"", self._release), start is not None
 
     def _new_bytes(self, function: LiveFunction, offset: int) -> bytes:
         return patch_bytes(function.old_addr, function.new_addr, function.new_size, offset, self._nops, self._release)

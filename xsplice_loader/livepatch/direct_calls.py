@@ -60,9 +60,9 @@ def direct_target(target: int, site: int, section: str, xen: RunningXen, finding
         start = xen.memory.read_entry(target, len(ENDBR64))
     except MemoryFault as fault:
         raise MemoryFault(target, f"a read of the target {_described(target, xen)}") from fault
-    if start is None:
-        raise UnknownTargetError(f"branches to {_described(target, xen)}, whose first bytes are unknown")
-    if start == ENDBR64:
+    if start.may_be(ENDBR64):
+        if not start.is_known:
+            raise UnknownTargetError(f"branches to {_described(target, xen)}, whose first bytes are unknown")
         return target + len(ENDBR64)
     findings.log(f"{findings.release.altcall_word} {xen.symbolic(site)} dest {xen.symbolic(target)} has no endbr64")
     findings.add(

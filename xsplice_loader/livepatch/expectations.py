@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from xsplice_loader.releases import ENDBR64
 from xsplice_loader.rules import actions as rules
 
 if TYPE_CHECKING:
@@ -53,13 +54,8 @@ def _disappointment(function: LiveFunction, memory: AddressSpace) -> Disappointm
     if not expected:
         return None
     found = memory.read_partly(function.old_addr, len(expected))
-    actual = "".join(
-        "??" if is_unknown else f"{byte:02x}" for byte, is_unknown in zip(found.contents, found.unknown, strict=True)
-    )
-    if any(
-        byte != wanted and not is_unknown
-        for byte, wanted, is_unknown in zip(found.contents, expected, found.unknown, strict=True)
-    ):
+    actual = found.shown
+    if not found.may_be(expected):
         return Disappointment(
             function,
             rules.UNEXPECTED_BYTES,
@@ -68,6 +64,14 @@ def _disappointment(function: LiveFunction, memory: AddressSpace) -> Disappointm
             actual,
         )
     if found.is_known:
+        if bytes(found.contents[: len(ENDBR64)]) == ENDBR64 and memory.may_lose_endbr64(function.old_addr):
+            return Disappointment(
+                function,
+                rules.NOT_COMPARED,
+                f"expects the ENDBR64 at {function.old_addr:#018x}, which boot takes from this function on processors "
+                "that track indirect branches (CET-IBT)",
+                expected,
+            )
         return None
     return Disappointment(
         function,

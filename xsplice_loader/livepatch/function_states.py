@@ -14,7 +14,7 @@ from xsplice_loader.livepatch.functions import INSN_BUFFER_SIZE
 
 if TYPE_CHECKING:
     from xsplice_loader.livepatch.live_functions import LiveTable
-    from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.memory.address_space import AddressSpace, Remembered
     from xsplice_loader.releases import Release
 
 SAVED_OFFSET = 33
@@ -76,6 +76,8 @@ class PayloadStatus:
     """The states of its functions, where they are in memory of Xen's own."""
     unknown_saved: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """By the number of a patched function, which of its saved bytes are unknown, by their offsets."""
+    remembered: Mapping[int, Remembered] = field(default_factory=dict)
+    """By the number of such a function, what was known of it before it was patched."""
 
     originals: Mapping[int, int] = field(default_factory=dict)
     """What stood at each address before it was applied, as far as that is known."""

@@ -11,6 +11,7 @@ from xsplice_loader.livepatch.patching import (
     JUMP_SIZE,
     NopTable,
     jump_displacement,
+    known_patch_offset,
     patch_bytes,
     patch_offset,
 )
@@ -230,21 +231,20 @@ class FunctionTable:
                 )
             return True
         needed = JUMP_SIZE
-        if self.release.endbr64_forms:
-            try:
-                old = self.memory.read_entry(entry.old_addr, ENDBR64_SIZE)
-            except MemoryFault as fault:
-                self._add(rules.WILD_OLD_ADDRESS, entry, f"has an old address that leads to {fault}")
-                return False
-            offset = self._offsets[entry.old_addr] = patch_offset(old or b"", self.release)
-            needed += offset
-            if old is None and needed <= entry.old_size < needed + ENDBR64_SIZE:
-                self._add(
-                    observations.START_UNKNOWN,
-                    entry,
-                    f"patches a function of {entry.old_size} bytes, whose first bytes are unknown; if it starts with "
-                    f"ENDBR64, the jump needs {needed + ENDBR64_SIZE} and Xen refuses the payload",
-                )
+        try:
+            offset = known_patch_offset(entry.old_addr, self.memory, self.release)
+        except MemoryFault as fault:
+            self._add(rules.WILD_OLD_ADDRESS, entry, f"has an old address that leads to {fault}")
+            return False
+        self._offsets[entry.old_addr] = offset or 0
+        needed += offset or 0
+        if offset is None and needed <= entry.old_size < needed + ENDBR64_SIZE:
+            self._add(
+                observations.START_UNKNOWN,
+                entry,
+                f"patches a function of {entry.old_size} bytes, whose first bytes are unknown; if it starts with "
+                f"ENDBR64, the jump needs {needed + ENDBR64_SIZE} and Xen refuses the payload",
+            )
         if entry.old_size < needed:
             behind = " behind its ENDBR64" if needed > JUMP_SIZE else ""
             self._add(
@@ -291,14 +291,12 @@ class FunctionTable:
 
     def _offset_at(self, old_addr: int) -> int:
         if old_addr not in self._offsets:
-            self._offsets[old_addr] = patch_offset(self._entry_at(old_addr) or b"", self.release)
+            try:
+                offset = known_patch_offset(old_addr, self.memory, self.release)
+            except MemoryFault:
+                offset = None
+            self._offsets[old_addr] = offset or 0
         return self._offsets[old_addr]
-
-    def _entry_at(self, old_addr: int) -> bytes | None:
-        try:
-            return self.memory.read_entry(old_addr, ENDBR64_SIZE)
-        except MemoryFault:
-            return None
 
     def _add(self, rule: Rule, entry: FunctionEntry, message: str, **details: Any) -> None:
         self.findings.add(
@@ -330,32 +328,39 @@ def patched_functions(
     entries: Sequence[FunctionEntry], memory: AddressSpace, table: NopTable, release: Release
 ) -> tuple[PatchedFunction, ...]:
     """Return what each entry would make of the old function, entry by entry, each on the bytes as they are now."""
-    functions = []
-    for entry in entries:
-        _, _, new_addr, old_addr, new_size, old_size, _ = entry
-        before = patched = None
-        offset = 0
-        try:
-            start = memory.read_entry(old_addr, ENDBR64_SIZE) if release.endbr64_forms else b""
-            before = memory.read_partly(old_addr, SHOWN)
-        except MemoryFault:
-            start = None
-        if start is not None and before is not None:
-            offset = patch_offset(start, release)
-            new = patch_bytes(old_addr, new_addr, min(new_size, SHOWN + offset), offset, table, release)
-            after = before.copy()
-            after.put(offset, new[: SHOWN - offset])
-            patched = after.known_start or None
-        functions.append(
-            PatchedFunction(
-                entry.shown,
-                old_addr,
-                new_addr,
-                old_size,
-                new_size,
-                offset,
-                None if before is None else before.known_start or None,
-                patched,
-            )
+    return tuple(_patched_function(entry, memory, table, release) for entry in entries)
+
+
+def _patched_function(entry: FunctionEntry, memory: AddressSpace, table: NopTable, release: Release) -> PatchedFunction:
+    _, _, new_addr, old_addr, new_size, old_size, _ = entry
+    try:
+        whole = memory.read(old_addr, SHOWN)
+        offset = patch_offset(whole, release) if whole is not None else known_patch_offset(old_addr, memory, release)
+    except MemoryFault:
+        return PatchedFunction(entry.shown, old_addr, new_addr, old_size, new_size, 0, None, None)
+    new = b""
+    if offset is not None:
+        new = patch_bytes(old_addr, new_addr, min(new_size, SHOWN + offset), offset, table, release)
+    if whole is not None and offset is not None:
+        after = (whole[:offset] + new + whole[offset + len(new) :])[:SHOWN]
+        return PatchedFunction(
+            entry.shown, old_addr, new_addr, old_size, new_size, offset, whole, after, whole.hex(), after.hex()
         )
-    return tuple(functions)
+    before = memory.read_partly(old_addr, SHOWN)
+    patched = before.copy()
+    if offset is None:
+        patched.forget(0, JUMP_SIZE + ENDBR64_SIZE)
+    else:
+        patched.put(offset, new[: SHOWN - offset])
+    return PatchedFunction(
+        entry.shown,
+        old_addr,
+        new_addr,
+        old_size,
+        new_size,
+        offset or 0,
+        before.known_start or None,
+        patched.known_start or None,
+        before.shown_if_any,
+        patched.shown_if_any,
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xsplice_loader.livepatch.loaded import UnknownContentsError
+
 if TYPE_CHECKING:
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
@@ -36,12 +38,15 @@ class Hooks:
 
         Raises:
             MemoryFault: the table is not mapped any more.
+            UnknownContentsError: what it holds is unknown.
         """
         if name not in self._tables:
             return []
         address, count = self._tables[name]
         # A table that was left in the upload's buffer is gone; what stands at 0 faults as what is there now would.
-        table = memory.read(address or 0, count * POINTER_SIZE) or b""
+        table = memory.read(address or 0, count * POINTER_SIZE)
+        if table is None:
+            raise UnknownContentsError(address or 0, count * POINTER_SIZE)
         return [
             int.from_bytes(table[start : start + POINTER_SIZE], "little")
             for start in range(0, len(table), POINTER_SIZE)
@@ -52,6 +57,7 @@ class Hooks:
 
         Raises:
             MemoryFault: its table is not mapped any more.
+            UnknownContentsError: what it holds is unknown.
         """
         pointers = self.pointers(name, memory)
         return pointers[0] or None if pointers else None

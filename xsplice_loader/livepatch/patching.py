@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.releases import Release
 
 JUMP_SIZE = 5
@@ -57,6 +58,20 @@ def nops(size: int, table: NopTable, longest: int) -> bytes:
 def patch_offset(old: bytes, release: Release) -> int:
     """Return where in the old function the new bytes begin: behind an ENDBR64, which must stay (`spec/04 §2.1`)."""
     return ENDBR64_SIZE if old[:ENDBR64_SIZE] in release.endbr64_forms else 0
+
+
+def known_patch_offset(old_addr: int, memory: AddressSpace, release: Release) -> int | None:
+    """Return where in the function at an address its new bytes begin; None where that is unknown.
+
+    Raises:
+        MemoryFault: the function is not mapped.
+    """
+    if not release.endbr64_forms:
+        return 0
+    start = memory.read_entry(old_addr, ENDBR64_SIZE)
+    if not any(start.may_be(form) for form in release.endbr64_forms):
+        return 0
+    return ENDBR64_SIZE if start.is_known else None
 
 
 def patch_bytes(old_addr: int, new_addr: int, new_size: int, offset: int, table: NopTable, release: Release) -> bytes:

@@ -64,7 +64,10 @@ def _prepare_exception_table(section: Section, sections: LoadedSections, finding
     if table is not None and not sections.meaningless(section, exception_table.ENTRY_SIZE):
         address = sections.placement.addresses[section.index]
         offset = findings.release.heap_child_offset
+        has_unknown = sections.mapping.has_unknown(address, section.size)
         sections.write(section, exception_table.sort_exception_table(table, address, offset))
+        if has_unknown:
+            sections.mark_unknown(address, section.size, "is sorted by entries that are unknown")
     return sections
 
 

@@ -72,6 +72,9 @@ class BootImage(Protocol):
     def described(self, address: int) -> str | None:
         """Return what people call an address of the image, or None where that is unknown."""
 
+    def may_lose_endbr64(self, address: int) -> bool:
+        """Tell whether boot takes the ENDBR64 of the function at an address on some processors."""
+
 
 class PartlyKnown:
     """Bytes of which some may not be known."""
@@ -105,6 +108,25 @@ class PartlyKnown:
     def is_known(self) -> bool:
         """Whether all of them are known."""
         return 1 not in self.unknown
+
+    @property
+    def shown(self) -> str:
+        """The bytes in hex; `??` for each unknown one."""
+        return "".join(
+            "??" if is_unknown else f"{byte:02x}" for byte, is_unknown in zip(self.contents, self.unknown, strict=True)
+        )
+
+    @property
+    def shown_if_any(self) -> str | None:
+        """The same, or None where all are unknown."""
+        return self.shown if 0 in self.unknown else None
+
+    def may_be(self, contents: bytes) -> bool:
+        """Tell whether the bytes may be these, as far as they are known."""
+        return all(
+            is_unknown or byte == wanted
+            for byte, is_unknown, wanted in zip(self.contents, self.unknown, contents, strict=True)
+        )
 
     @property
     def known_start(self) -> bytes:
@@ -154,7 +176,13 @@ class Mapping:
     def mark_unknown(self, unknown: UnknownRange) -> None:
         """Note that bytes of the mapping are unknown from now on."""
         self.mark_known(unknown.address, unknown.size)
-        self.unknown = tuple(sorted((*self.unknown, unknown)))
+        merged: list[UnknownRange] = []
+        for part in sorted((*self.unknown, unknown)):
+            if merged and merged[-1].end == part.address and merged[-1].why == part.why:
+                merged[-1] = merged[-1]._replace(size=merged[-1].size + part.size)
+            else:
+                merged.append(part)
+        self.unknown = tuple(merged)
 
     def mark_known(self, address: int, size: int) -> None:
         """Note that bytes were written."""
@@ -185,6 +213,12 @@ class _Overwritten(NamedTuple):
     """Of a mapping, with what was unknown of it."""
     unknown: tuple[UnknownRange, ...]
     written: dict[int, int]
+    lost: frozenset[int]
+    """Of the image, what was overwritten with something unknown."""
+
+
+Remembered = tuple[_Overwritten, ...]
+"""What bytes were at some time, part by part."""
 
 
 class AddressSpace:
@@ -203,6 +237,8 @@ class AddressSpace:
         self._may_overlap = False
         self._written: dict[int, int] = {}
         """The bytes of the image that were written since, by address."""
+        self._lost: set[int] = set()
+        """The bytes of the image that were overwritten since with something unknown, by address."""
         self._journal: list[_Overwritten] | None = None
 
     def map_pages(self, start: int, mfns: Sequence[int], *, anywhere: bool = False) -> Mapping:
@@ -300,6 +336,8 @@ class AddressSpace:
                 found.unknown[start - address : start - address + length] = of_image.unknown
                 for place, byte in self.written_at(start, length).items():
                     found.put(place - address, bytes((byte,)))
+                for place in self._lost_at(start, length):
+                    found.forget(place - address, 1)
             else:
                 offset = start - mapping.start
                 found.put(start - address, mapping.contents[offset : offset + length].tobytes())
@@ -309,19 +347,29 @@ class AddressSpace:
                         found.forget(low - address, high - low)
         return found
 
-    def read_entry(self, address: int, size: int) -> bytes | None:
-        """Return the first bytes of a function as far as it matters whether they are an ENDBR64; None if unknown.
+    def may_lose_endbr64(self, address: int) -> bool:
+        """Tell whether boot takes the ENDBR64 of the function at an address on processors that track branches."""
+        return self._image.may_lose_endbr64(address)
 
-        What boot patches in Xen's text makes no ENDBR64, and turns one into its poison form at most, which releases
-        that know it take for one. So where boot may have changed bytes of the image, the file's will do.
+    def read_entry(self, address: int, size: int) -> PartlyKnown:
+        """Return the first bytes of a function, as far as it matters whether they are an ENDBR64.
+
+        What boot patches in Xen's text makes no ENDBR64, and turns one into its poison form at most. So where boot may
+        have changed bytes of the image that nothing was written over since, the file's will do.
 
         Raises:
             MemoryFault: some byte is not mapped.
         """
-        contents = self.read(address, size)
-        if contents is None and self._is_in_image(address, size) and not self.written_at(address, size):
-            return self._image.as_linked(address, size)
-        return contents
+        found = self.read_partly(address, size)
+        if not found.is_known:
+            written = self.written_at(address, size).keys() | self._lost_at(address, size)
+            for offset, is_unknown in enumerate(found.unknown):
+                place = address + offset
+                if is_unknown and place not in written and self._is_in_image(place, 1):
+                    linked = self._image.as_linked(place, 1)
+                    if linked is not None:
+                        found.put(offset, linked)
+        return found
 
     def is_in_one_piece(self, address: int, size: int) -> bool:
         """Tell whether all of the bytes are mapped, and by one mapping or the image alone."""
@@ -333,6 +381,8 @@ class AddressSpace:
                 return None
             offset = address - mapping.start
             return mapping.contents[offset : offset + size].tobytes()
+        if self._lost and self._lost_at(address, size):
+            return None
         contents = self._image.read(address, size)
         return self._with_written(address, size, contents) if self._written else contents
 
@@ -364,14 +414,20 @@ class AddressSpace:
 
     def _before(self, mapping: Mapping | None, start: int, size: int) -> _Overwritten:
         if mapping is None:
-            return _Overwritten(start, size, None, b"", (), self.written_at(start, size))
+            written, lost = self.written_at(start, size), self._lost_at(start, size)
+            return _Overwritten(start, size, None, b"", (), written, lost)
         offset = start - mapping.start
         before = mapping.contents[offset : offset + size].tobytes()
-        return _Overwritten(start, size, mapping, before, mapping.unknown, {})
+        unknown = tuple(part for part in mapping.unknown if part.address < start + size and start < part.end)
+        return _Overwritten(start, size, mapping, before, unknown, {}, frozenset())
+
+    def _lost_at(self, address: int, size: int) -> frozenset[int]:
+        return frozenset(self._lost.intersection(range(address, address + size))) if self._lost else frozenset()
 
     def _write_image(self, address: int, contents: bytes) -> None:
         """Keep what differs from the image as it started."""
         original = self._image.read(address, len(contents))
+        self._lost.difference_update(range(address, address + len(contents)))
         for offset, byte in enumerate(contents):
             if original is not None and original[offset] == byte:
                 self._written.pop(address + offset, None)
@@ -379,7 +435,7 @@ class AddressSpace:
                 self._written[address + offset] = byte
 
     def make_unknown(self, address: int, size: int, why: str) -> None:
-        """Note that bytes hold something that is not known; bytes of the image are what they were at the start.
+        """Note that bytes were overwritten with something unknown.
 
         Raises:
             MemoryFault: some byte is not mapped.
@@ -389,8 +445,39 @@ class AddressSpace:
                 self._journal.append(self._before(mapping, start, length))
             if mapping is None:
                 self._drop_written(start, length)
+                self._lost.update(range(start, start + length))
             else:
                 mapping.mark_unknown(UnknownRange(start, length, why))
+
+    def remember(self, address: int, size: int) -> Remembered:
+        """Return what is known of bytes now, for `put_back`.
+
+        Raises:
+            MemoryFault: some byte is not mapped.
+        """
+        return tuple(self._before(*part) for part in self._parts_of(address, size, "a read"))
+
+    def put_back(self, remembered: Remembered) -> None:
+        """Make bytes what they were when they were remembered, as far as that was known."""
+        for then in remembered:
+            if self._journal is not None:
+                self._journal.append(self._before(then.mapping, then.address, then.size))
+            self._restore(then)
+
+    def _restore(self, then: _Overwritten) -> None:
+        mapping, start, size = then.mapping, then.address, then.size
+        if mapping is not None:
+            offset = start - mapping.start
+            mapping.contents[offset : offset + size] = np.frombuffer(then.before, np.uint8)
+            mapping.mark_known(start, size)
+            for part in then.unknown:
+                low, high = max(part.address, start), min(part.end, start + size)
+                mapping.mark_unknown(UnknownRange(low, high - low, part.why))
+        else:
+            self._drop_written(start, size)
+            self._written.update(then.written)
+            self._lost.difference_update(range(start, start + size))
+            self._lost.update(then.lost)
 
     def _drop_written(self, address: int, size: int) -> None:
         for place in self.written_at(address, size):
@@ -408,14 +495,8 @@ class AddressSpace:
 
     def _take_back(self) -> None:
         journal, self._journal = self._journal or [], None
-        for address, size, mapping, before, unknown, written in reversed(journal):
-            if mapping is not None:
-                offset = address - mapping.start
-                mapping.contents[offset : offset + size] = np.frombuffer(before, np.uint8)
-                mapping.unknown = unknown
-            else:
-                self._drop_written(address, size)
-                self._written.update(written)
+        for then in reversed(journal):
+            self._restore(then)
 
     def require_writable(self, address: int, size: int) -> None:
         """Do nothing where bytes may be written.
@@ -536,12 +617,16 @@ class AddressSpace:
 
     def read_available(self, address: int, size: int) -> bytes:
         """Return up to `size` bytes at `address`, as many as are mapped and known."""
+        return self.read_mapped(address, size).known_start
+
+    def read_mapped(self, address: int, size: int) -> PartlyKnown:
+        """Return up to `size` bytes at `address`, as many as are mapped, as far as they are known."""
         while size > 0:
             try:
-                return self.read_partly(address, size).known_start
+                return self.read_partly(address, size)
             except MemoryFault:
                 size -= 1
-        return b""
+        return PartlyKnown(0)
 
     def read_string(self, address: int, limit: int = 4096) -> bytes | None:
         """Return the NUL-terminated string at `address`, cut at `limit` bytes; None where contents are unknown.

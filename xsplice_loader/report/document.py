@@ -143,8 +143,8 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, window: Win
                 function.old_size,
                 function.new_size,
                 function.patch_offset,
-                _hex(function.before),
-                _hex(function.patched),
+                function.before_hex,
+                function.patched_hex,
             )
             for function in result.funcs
         ],
@@ -174,7 +174,7 @@ def _step(step: Step) -> StepEntry:
         console=[*step.console],
         rows=[*step.list],
         payload_rc=step.payload_rc,
-        patched=[PatchedEntry(address(function.address), function.contents.hex()) for function in step.patched],
+        patched=[PatchedEntry(address(function.address), function.hex) for function in step.patched],
         findings=[finding_entry(finding) for finding in step.findings],
         crash=msgspec.UNSET if step.crash is None else step.crash,
         unknown=msgspec.UNSET if step.unknown is None else step.unknown,

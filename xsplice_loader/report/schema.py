@@ -83,6 +83,7 @@ class FunctionRow(msgspec.Struct, frozen=True):
     new_size: int
     patch_offset: int
     before: str | None
+    """In hex, `??` for each unknown byte; null where all are unknown."""
     patched: str | None
 
 
@@ -195,7 +196,7 @@ class PayloadEntry(msgspec.Struct, frozen=True):
 
 
 class PatchedEntry(msgspec.Struct, frozen=True):
-    """The first bytes of a function that was patched, as hex."""
+    """The first bytes of a function that was patched, as hex; `??` for each unknown one."""
 
     address: str
     bytes: str

@@ -51,5 +51,6 @@ def _changes(
     """Show the functions whose bytes a command changed."""
     for function in after:
         if everything or function not in before:
-            shown = " ".join(f"{byte:02x}" for byte in function.contents[:SHOWN]) or "unknown"
+            pairs = [function.hex[place : place + 2] for place in range(0, min(2 * SHOWN, len(function.hex)), 2)]
+            shown = " ".join(pairs) if set(pairs) - {"??"} else "unknown"
             yield f"  {function.address:#018x}  {paint(shown, 'quiet')}"

@@ -149,11 +149,11 @@ def _functions(functions: Sequence[PatchedFunction], paint: Paint) -> Iterator[s
         what = f"jumps to {function.new_addr:#018x}" if function.new_addr else f"gets {function.new_size} bytes of NOPs"
         behind = ", behind its ENDBR64" if function.patch_offset else ""
         yield f"    {name} at {function.old_addr:#018x} ({function.old_size} bytes) {what}{behind}"
-        if function.patched is not None:
-            yield from _changed_bytes(function.before or b"", function.patched, paint)
+        if function.patched_hex is not None:
+            yield from _changed_bytes(function.before_hex or "", function.patched_hex, paint)
 
 
-def _changed_bytes(before: bytes, patched: bytes, paint: Paint) -> Iterator[str]:
+def _changed_bytes(before: str, patched: str, paint: Paint) -> Iterator[str]:
     """Show the first 16 bytes, as they are and as they would be, the changed ones painted."""
     old = _shown_bytes(before)
     new = [
@@ -163,9 +163,9 @@ def _changed_bytes(before: bytes, patched: bytes, paint: Paint) -> Iterator[str]
     yield f"      after   {' '.join(new)}"
 
 
-def _shown_bytes(code: bytes) -> list[str]:
-    """Return 16 bytes in hex; after the last one that is known, question marks."""
-    return [f"{byte:02x}" for byte in code[:SHOWN_BYTES]] + ["??"] * (SHOWN_BYTES - len(code))
+def _shown_bytes(code: str) -> list[str]:
+    """Return the first bytes of some in hex, one by one."""
+    return [code[place : place + 2] or "??" for place in range(0, 2 * SHOWN_BYTES, 2)]
 
 
 def _unknown(unknown: Sequence[UnknownBytes], paint: Paint, *, everything: bool) -> Iterator[str]:

@@ -72,8 +72,8 @@ def functions_code(functions: Sequence[PatchedFunction]) -> list[dict[str, Any]]
             "old_size": function.old_size,
             "new_size": function.new_size,
             "patch_offset": function.patch_offset,
-            "before": None if function.before is None else function.before.hex(),
-            "patched": None if function.patched is None else function.patched.hex(),
+            "before": function.before_hex,
+            "patched": function.patched_hex,
             "code": _lines(function.before, function.old_addr) if number < FUNCTIONS else [],
         }
         for number, function in enumerate(functions)

@@ -32,7 +32,7 @@ function bytesOf(value, size) {
   return Array.from({ length: size }, (_, index) => Number((wrap(value) >> BigInt(8 * index)) & 0xffn));
 }
 
-const fromHex = (text) => (text.match(/../g) ?? []).map((pair) => parseInt(pair, 16));
+const fromHex = (text) => (text.match(/../g) ?? []).map((pair) => (pair === "??" ? null : parseInt(pair, 16)));
 const byteText = (byte) => (byte === null ? "??" : byte.toString(16).padStart(2, "0"));
 
 /** An address as somebody typed it, or null. */
