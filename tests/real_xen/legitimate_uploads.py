@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from real_xen.legitimate import Rule
 from xsplice_loader.releases import GIB
-from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED
+from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED, NOT_COMPARED
+from xsplice_loader.rules.observations import ASSUMED_SYMBOL, START_UNKNOWN
+from xsplice_loader.rules.tables import CONTENTS_UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +24,9 @@ _ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
 _LOGGED_ADDRESS = re.compile(r"\b[0-9a-f]{16}\b")
 _CRASH_AT = re.compile(r" at 0x([0-9a-f]+)")
 _FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
+UNKNOWN = frozenset(
+    rule.id for rule in (CONTENTS_UNKNOWN, NOT_COMPARED, START_UNKNOWN, ASSUMED_SYMBOL, HOOK_NOT_FOLLOWED)
+)
 VMAP = range(0xFFFF82C000000000, 0xFFFF82D000000000)
 """xen/arch/x86/include/asm/config.h: VMAP_VIRT_START and what follows."""
 
@@ -53,6 +58,24 @@ NOT_FOLLOWED = Rule(
     "not-followed",
     "the program itself says that it cannot follow a hook to its end (XSP241): from that step on nothing is compared",
 )
+
+
+XEN_VARIABLES = Rule(
+    "xen-variables",
+    "a hook wrote to variables of Xen's own: what Xen does with these afterwards is not simulated",
+)
+
+
+def is_unknown(finding: Finding) -> bool:
+    """Tell whether the program says that something of Xen's memory is unknown to it."""
+    return finding.rule in UNKNOWN
+
+
+def has_written_variables(host: Host) -> bool:
+    """Tell whether something was written over what Xen itself changes while it runs."""
+    section_at = host.hypervisor.at_run_time.section_at
+    sections = (section_at(address) for address in host.state.memory.written)
+    return any(section is not None and section.state != "constant" for section in sections)
 
 
 def is_mapped_elsewhere(findings: Iterable[Finding], hypervisor: Hypervisor, tables: PageTables) -> bool:

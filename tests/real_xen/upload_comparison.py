@@ -107,7 +107,9 @@ class UploadBench:
             return upload._replace(differences=(), excused=legitimate.UPLOAD_BUFFER)
         if legitimate.is_mapped_elsewhere(upload.findings, self.hypervisor, self.oracle.tables):
             return upload._replace(differences=(), excused=legitimate.MAPPED)
-        # What is unknown without captured memory may hide what matters.
+        if not any(legitimate.is_unknown(finding) for finding in upload.findings):
+            return upload
+        # What the program says that it does not know may be what differs.
         informed = self._compare(name, data, real, self._running)
         return informed if informed.differences else informed._replace(excused=legitimate.MEMORY)
 
@@ -145,6 +147,8 @@ class UploadBench:
             differences = tuple(self._differences(verb, program, step, host))
             if differences and step.verdict.has_run_payload and not has_hooks:
                 return differing(excused=legitimate.PATCHED_CODE)
+            if differences and legitimate.has_written_variables(host):
+                return differing(excused=legitimate.XEN_VARIABLES)
             if differences:
                 return differing(*differences)
             has_hooks = has_hooks or any(legitimate.has_hooks(loaded.payload) for loaded in host.payloads)
@@ -191,7 +195,12 @@ class UploadBench:
                 changed[offset] = byte
             xen = bytes(changed)
         if now != xen:
-            difference = _bytes_difference(self._text.start, xen, now)
+            # What is written at an unknown place may be anywhere that it may have been.
+            changed = bytearray(now)
+            for offset in np.flatnonzero(np.frombuffer(now, np.uint8) != np.frombuffer(xen, np.uint8)).tolist():
+                if host.state.memory.is_lost(self._text.start + offset):
+                    changed[offset] = xen[offset]
+            difference = _bytes_difference(self._text.start, xen, bytes(changed))
             if difference:
                 yield Difference(verb, "text", *difference)
 
@@ -229,8 +238,11 @@ def _loaded_differences(host: Host, real: Verdict) -> Iterator[Difference]:
     if real.loaded is None or not host.payloads:
         return
     payload = host.payloads[-1]
-    contents = payload.mapping.contents.tobytes()
-    difference = _bytes_difference(real.loaded.address, contents, real.loaded.contents or b"")
+    found, theirs = bytearray(payload.mapping.contents.tobytes()), bytearray(real.loaded.contents or b"")
+    for part in payload.mapping.unknown:
+        unknown = slice(part.address - payload.mapping.start, part.end - payload.mapping.start)
+        found[unknown] = theirs[unknown] = bytes(part.size)
+    difference = _bytes_difference(real.loaded.address, bytes(found), bytes(theirs))
     if difference:
         yield Difference(UPLOAD, "memory", *difference)
     permissions = [region.permissions for region in payload.placement.regions for _ in range(region.pages)]

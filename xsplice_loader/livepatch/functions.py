@@ -77,9 +77,10 @@ class FunctionTable:
         self._offsets: dict[int, int] = {}
         """How many bytes of an old function stay before its jump, by its address."""
 
-    def read(self, table: bytearray, refused: Sequence[int]) -> tuple[FunctionEntry, ...]:
+    def read(self, table: bytearray | memoryview, refused: Sequence[int]) -> tuple[FunctionEntry, ...]:
         """Test every entry, writing resolved old addresses back into `table`, and return the entries.
 
+        A name may be anywhere, in the table too, so each entry is tested with what those before it wrote.
         Entries with a field among `refused` (offsets) are left out: what they say means nothing.
         """
         size = self.release.function_entry_size
@@ -97,7 +98,7 @@ class FunctionTable:
                 break
         return tuple(entries)
 
-    def _read_entry(self, index: int, table: bytearray, start: int) -> FunctionEntry | None:
+    def _read_entry(self, index: int, table: bytearray | memoryview, start: int) -> FunctionEntry | None:
         pointer, new_addr, old_addr, new_size, old_size, version = ENTRY.unpack_from(table, start)
         name, wild, part = None, None if pointer else "a NULL pointer", b""
         if pointer:

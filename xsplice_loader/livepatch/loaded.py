@@ -45,6 +45,14 @@ class LoadedSections(NamedTuple):
         start = address - self.placement.base
         return bytes(self.image[start : start + section.size + extra])
 
+    def in_place(self, section: Section) -> memoryview | None:
+        """Return a loaded section's bytes, for reading and writing where they are; None where it was not loaded."""
+        address = self.placement.addresses.get(section.index)
+        if address is None:
+            return None
+        start = address - self.placement.base
+        return self.image.data[start : start + section.size]
+
     def write(self, section: Section, contents: bytes | bytearray) -> None:
         """Overwrite a loaded section."""
         start = self.placement.addresses[section.index] - self.placement.base

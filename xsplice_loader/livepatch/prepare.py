@@ -140,7 +140,7 @@ def _prepare_functions(
         return (), frozenset(), sections
     if not has_whole_entries(section, findings.release.function_entry_size, findings):
         return (), None, sections
-    table = sections.contents(section)
+    table = sections.in_place(section)
     if table is None:
         if section.size and not is_refused(section, findings.release):
             if findings.release.passes_note_errors:
@@ -153,11 +153,9 @@ def _prepare_functions(
                 index=section.index,
             )
         return (), None, sections
-    writable = bytearray(table)
     refused = sections.refused.get(section.index, ())
     reader = functions.FunctionTable(memory, lookup, findings)
-    entries = reader.read(writable, refused)
-    sections.write(section, writable)
+    entries = reader.read(table, refused)
     return entries, None if refused else frozenset(reader.new_addresses), sections
 
 

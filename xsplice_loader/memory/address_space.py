@@ -449,6 +449,10 @@ class AddressSpace:
             else:
                 mapping.mark_unknown(UnknownRange(start, length, why))
 
+    def is_lost(self, address: int) -> bool:
+        """Tell whether a byte of the image was overwritten with something unknown."""
+        return address in self._lost
+
     def remember(self, address: int, size: int) -> Remembered:
         """Return what is known of bytes now, for `put_back`.
 
