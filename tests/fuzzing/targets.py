@@ -133,7 +133,7 @@ def hypervisor(data: bytes) -> None:
     opened.symbols.address_of(b"xen_extra_version")
     opened.symbols.names_like(b"xen_extra_versoin")
     opened.symbols.symbol_at(opened.text_start + 5)
-    opened.read(opened.text_start, 64)
+    opened.at_run_time.read(opened.text_start, 64)
     Host(opened).upload("hello", samples()[0])
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
+import threading
+import tracemalloc
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,11 +64,11 @@ def test_captured_and_constant_bytes_join(package: Package, xen: Hypervisor, tmp
     sites = xen.at_run_time.boot_sites
     assert sites is not None
     # A site of Xen's own with constant text on both sides.
+    known = sorted(zip(sites.starts.tolist(), sites.ends.tolist(), strict=True))
     start, end = next(
         (start, end)
-        for start, end in zip(sites.starts.tolist(), sites.ends.tolist(), strict=True)
-        if xen.text_start < start < end < xen.text_end
-        and len(sites.bytes_in(start - 8, end - start + 16)) == end - start
+        for (_, below), (start, end), (above, _) in zip(known, known[1:], known[2:], strict=False)
+        if xen.text_start < below <= start - 8 < start < end <= above - 8 < xen.text_end
     )
     before = xen.at_run_time.read_partly(start - 8, end - start + 16)
     assert bytes(before.unknown) == bytes(8) + b"\1" * (end - start) + bytes(8)
@@ -163,7 +167,9 @@ def test_cores_without_virtual_addresses(package: Package, xen: Hypervisor, tmp_
 def test_segments_that_contradict_one_another(package: Package, xen: Hypervisor, tmp_path: Path) -> None:
     genapic = address_of(xen, b"genapic")
     contents = core({genapic: bytes(16), genapic + 8: b"\1" * 16}, xen.build_id)
-    assert "two parts of the image both claim" in refused(package, tmp_path, contents)
+    # Program header 0 is the note's.
+    claimed = f"program headers 1 and 2 both have the virtual addresses from {genapic + 8:#x} to {genapic + 16:#x}"
+    assert claimed in refused(package, tmp_path, contents)
 
 
 def test_more_segments_than_the_header_can_say(package: Package, xen: Hypervisor, tmp_path: Path) -> None:
@@ -176,6 +182,74 @@ def test_more_segments_than_the_header_can_say(package: Package, xen: Hypervisor
     assert opened(package, tmp_path, bytes(contents)).at_run_time.read(genapic, 8) == b"captured"
     struct.pack_into("<I", contents, len(contents) - 20, 1 << 30)
     assert f"{1 << 30} program headers of {SEGMENT.size} bytes" in refused(package, tmp_path, bytes(contents))
+    struct.pack_into("<Q", contents, 40, 2**64 - 1)
+    assert "section header 0 should be 48 bytes at offset 0xffffffffffffffff" in refused(
+        package, tmp_path, bytes(contents)
+    )
+
+
+def test_segments_over_the_same_bytes_take_no_memory(package: Package, xen: Hypervisor, tmp_path: Path) -> None:
+    # As if 1,000 segments had the same 16 MiB of the file: 16 GiB, but only 16 MiB of it are in the image.
+    whole = bytearray(core({xen.image_start + (number << 24): b"" for number in range(1000)}, xen.build_id))
+    end = len(whole) + (1 << 24)
+    for number in range(1, 1001):
+        struct.pack_into("<QQ", whole, HEADER.size + number * SEGMENT.size + 8, len(whole), xen.image_start)
+        struct.pack_into("<Q", whole, HEADER.size + number * SEGMENT.size + 32, 1 << 24)
+    file = tmp_path / "memory.core"
+    file.write_bytes(whole)
+    os.truncate(file, end)
+    tracemalloc.start()
+    try:
+        with pytest.raises(HypervisorFileError, match="program headers 1 and 2 both have"):
+            xen.with_memory(file)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_core_from_a_pipe(package: Package, xen: Hypervisor, tmp_path: Path, packed: bool) -> None:
+    genapic = address_of(xen, b"genapic")
+    contents = core({genapic: b"captured"}, xen.build_id)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(gzip.compress(contents) if packed else contents,))
+    writer.start()
+    try:
+        assert xen.with_memory(pipe).at_run_time.read(genapic, 8) == b"captured"
+    finally:
+        writer.join()
+
+
+def test_a_core_that_is_too_large_to_unpack(
+    package: Package, xen: Hypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = "a core file from a pipe or gzip file is limited to 256 MiB; name the uncompressed file"
+    zeros = gzip.compress(bytes(1 << 20), 1) * 257
+    assert limited in refused(package, tmp_path, zeros)
+    sparse = tmp_path / "sparse"
+    with sparse.open("w+b") as file:
+        file.truncate((256 << 20) + 1)
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=file))
+        with pytest.raises(HypervisorFileError, match=limited):
+            xen.with_memory("-")
+
+
+def test_what_memory_supplies_is_no_assumption(package: Package, xen: Hypervisor, tmp_path: Path) -> None:
+    listed = Hypervisor.open(package.map, "4.17.7")
+    assert any("build-id" in sentence for sentence in listed.assumptions)
+    assert any("old bytes are not compared" in sentence for sentence in listed.assumptions)
+    file = tmp_path / "memory.core"
+    text = xen.at_run_time.as_linked(xen.text_start, PAGE) or b""
+    file.write_bytes(core({xen.text_start: text}, xen.build_id))
+    said = " ".join(listed.with_memory(file).assumptions)
+    assert "build-id" not in said
+    assert "not compared" not in said
+    assert "old bytes are compared only where memory was captured" in said
+    # What memory does not supply stays.
+    assert set(listed.assumptions) - set(listed.with_memory(file).assumptions) == {
+        sentence for sentence in listed.assumptions if "not compared" in sentence
+    }
 
 
 def test_missing_files(package: Package, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_every_form_tells_the_same(package: Package) -> None:
         assert getattr(boot, name) == getattr(whole, name), name
     assert boot.assumptions == whole.assumptions == ()
     for address in range(whole.text_start, whole.image_end - 4096, 0x10000):
-        assert boot.read(address, 4096) == whole.read(address, 4096)
+        assert boot.at_run_time.as_linked(address, 4096) == whole.at_run_time.as_linked(address, 4096)
 
 
 def test_build_ids(package: Package) -> None:
@@ -87,11 +87,11 @@ def test_bytes_are_those_of_the_segment(package: Package) -> None:
         segment = next(s for s in ELFFile(file).iter_segments() if s["p_type"] == "PT_LOAD")
         start, data = segment["p_vaddr"], segment.data()
         end = start + segment["p_memsz"]
-    assert hypervisor.read(start, len(data)) == data
-    assert hypervisor.read(start + len(data) - 2, 6) == data[-2:] + bytes(4)
-    assert hypervisor.read(end - 1, 1) == b"\0"
-    assert hypervisor.read(start - 1, 2) is None
-    assert hypervisor.read(end - 1, 8192) is None
+    assert hypervisor.at_run_time.as_linked(start, len(data)) == data
+    assert hypervisor.at_run_time.as_linked(start + len(data) - 2, 6) == data[-2:] + bytes(4)
+    assert hypervisor.at_run_time.as_linked(end - 1, 1) == b"\0"
+    assert hypervisor.at_run_time.as_linked(start - 1, 2) is None
+    assert hypervisor.at_run_time.as_linked(end - 1, 8192) is None
 
 
 def test_symbol_table_serves_where_none_is_embedded(package: Package, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_debug_file_gives_names_and_no_bytes(package: Package, tmp_path: Path) -
     whole, debug = Hypervisor.open(package.xen_syms), Hypervisor.open(path)
     assert debug.build_id == whole.build_id
     assert {(name, at) for name, at, _ in debug.symbols} == {(name, at) for name, at, _ in whole.symbols}
-    assert debug.read(debug.text_start, 16) is None
+    assert debug.at_run_time.as_linked(debug.text_start, 16) is None
     assert any("no code" in sentence for sentence in debug.assumptions)
 
 
@@ -170,6 +170,6 @@ def test_cut_file_tells_the_same(package: Package, tmp_path: Path) -> None:
     assert list(cut.symbols) == list(whole.symbols)
     for name in ("release", "build_id", "text_start", "text_end", "image_end", "arena_start", "arena_end"):
         assert getattr(cut, name) == getattr(whole, name), name
-    assert cut.read(place, 64) == whole.read(place, 64)
-    assert cut.read(place + 4096, 64) is None
+    assert cut.at_run_time.as_linked(place, 64) == whole.at_run_time.as_linked(place, 64)
+    assert cut.at_run_time.as_linked(place + 4096, 64) is None
     assert path.stat().st_size < 200_000

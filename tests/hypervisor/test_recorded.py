@@ -52,11 +52,11 @@ def test_symbols(known: Known) -> None:
 def test_only_recorded_bytes_are_known(known: Known) -> None:
     hypervisor = Hypervisor.open(known.path)
     code = bytes.fromhex(known.extra_version_code)
-    assert hypervisor.read(known.extra_version, len(code)) == code
-    assert hypervisor.read(hypervisor.text_end - 4096, 16) is None
-    assert hypervisor.read(hypervisor.image_end, 1) is None
-    assert hypervisor.read(0, 16) is None
-    assert hypervisor.read(2**64 - 8, 8) is None
+    assert hypervisor.at_run_time.as_linked(known.extra_version, len(code)) == code
+    assert hypervisor.at_run_time.as_linked(hypervisor.text_end - 4096, 16) is None
+    assert hypervisor.at_run_time.as_linked(hypervisor.image_end, 1) is None
+    assert hypervisor.at_run_time.as_linked(0, 16) is None
+    assert hypervisor.at_run_time.as_linked(2**64 - 8, 8) is None
 
 
 def test_content_decides_not_the_name(known: Known, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_model() -> None:
     assert model.file == "<model>"
     assert model.assumptions == ()
     assert model.build_id is not None
-    code = model.read(model.text_start, 16)
+    code = model.at_run_time.as_linked(model.text_start, 16)
     assert code is not None
     assert code != bytes(16)
 

@@ -82,7 +82,7 @@ def test_what_a_list_lacks_is_said(tmp_path: Path) -> None:
     for thing in ("old bytes", "build-id", "release", "which file", "end at 0xffff82d07feff000"):
         assert thing in said
     assert hypervisor.build_id is None
-    assert hypervisor.read(0xFFFF82D040200000, 1) is None
+    assert hypervisor.at_run_time.as_linked(0xFFFF82D040200000, 1) is None
     assert "release" not in " ".join(opened(tmp_path, MAP, "4.17.7").assumptions)
 
 

@@ -275,7 +275,7 @@ class Generator:
         function = choose.choice(self._functions)
         size = choose.choice((1, 4, 5, 8, 16, 31))
         address = self._hypervisor.symbols.address_of(function.encode()) or 0
-        contents = self._hypervisor.read(address, size) or bytes(size)
+        contents = self._hypervisor.at_run_time.as_linked(address, size) or bytes(size)
         if choose.random() < 0.25:
             contents = choose.randbytes(size)
         return f"""

@@ -29,15 +29,6 @@ class BootSites(NamedTuple):
     starts: np.ndarray
     ends: np.ndarray
 
-    def bytes_in(self, address: int, size: int) -> frozenset[int]:
-        """Return the addresses of those of `size` bytes that boot may change."""
-        near = slice(*np.searchsorted(self.starts, np.array([max(address - 255, 0), address + size], np.uint64)))
-        return frozenset(
-            place
-            for start, end in zip(self.starts[near].tolist(), self.ends[near].tolist(), strict=True)
-            for place in range(max(start, address), min(end, address + size))
-        )
-
 
 def boot_sites(
     read: Callable[[int, int], bytes | None], address_of: Callable[[bytes], int | None], release: Release

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import zlib
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 from xsplice_loader.streams import standard_input
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 UNPACKED_LIMIT = 256 << 20
 """Bytes that a gzipped or piped file may come to; `xen-syms` with debug information is a tenth of it."""
+_TOO_LARGE = f"is larger than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is"
+_UNPACKS_TOO_LARGE = f"unpacks to more than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is that large"
 GZIP_MAGIC = b"\x1f\x8b"
 _FIRST_STEP = 1 << 12
 _STEP = 1 << 20
@@ -104,11 +107,27 @@ def read_contents(path: str | os.PathLike[str]) -> memoryview:
 
     """
     if os.fspath(path) == "-":
-        return _unpacked(memoryview(_bounded(standard_input().read(UNPACKED_LIMIT + 1))))
+        return stream_contents(standard_input())
     with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size > UNPACKED_LIMIT:
-            raise _too_large()
-        return _unpacked(memoryview(_bounded(file.read(UNPACKED_LIMIT + 1))))
+        return stream_contents(file)
+
+
+def stream_contents(stream: BinaryIO, too_large: str | None = None) -> memoryview:
+    """Return what a stream holds, unpacked if it is gzipped; `too_large`: the message if that exceeds the limit.
+
+    Raises:
+        FormError: it is empty, or too large.
+        OSError: it cannot be read.
+    """
+    size = 0
+    with suppress(OSError, ValueError):  # What has no file descriptor has no size either.
+        size = os.fstat(stream.fileno()).st_size
+    data = stream.read(UNPACKED_LIMIT + 1) if size <= UNPACKED_LIMIT else b""
+    if max(size, len(data)) > UNPACKED_LIMIT:
+        raise FormError(too_large or _TOO_LARGE)
+    if not data:
+        raise FormError("is empty")
+    return _unpacked(memoryview(data), too_large or _UNPACKS_TOO_LARGE)
 
 
 def part(data: memoryview, offset: int, size: int, what: str) -> memoryview:
@@ -126,31 +145,19 @@ def part(data: memoryview, offset: int, size: int, what: str) -> memoryview:
     return data[offset : offset + size]
 
 
-def _too_large() -> FormError:
-    return FormError(f"is larger than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is")
-
-
-def _bounded(data: bytes) -> bytes:
-    if not data:
-        raise FormError("is empty")
-    if len(data) > UNPACKED_LIMIT:
-        raise _too_large()
-    return data
-
-
-def _unpacked(data: memoryview) -> memoryview:
+def _unpacked(data: memoryview, too_large: str) -> memoryview:
     if data[:2] != GZIP_MAGIC:
         return data
     unpacked = bytearray()
     position = 0
     while data[position : position + 2] == GZIP_MAGIC:
-        position = _append_member(data, position, unpacked)
+        position = _append_member(data, position, unpacked, too_large)
     if not unpacked:
         raise FormError("is a gzip file of nothing")
     return memoryview(unpacked).toreadonly()
 
 
-def _append_member(packed: memoryview, position: int, unpacked: bytearray) -> int:
+def _append_member(packed: memoryview, position: int, unpacked: bytearray, too_large: str) -> int:
     """Append what the gzip member at `position` holds; return the position behind it."""
     inflate = zlib.decompressobj(wbits=31)
     step = _FIRST_STEP
@@ -167,6 +174,6 @@ def _append_member(packed: memoryview, position: int, unpacked: bytearray) -> in
         except zlib.error as error:
             raise FormError(f"damaged: gzip data that cannot be unpacked ({error}); fetch it again") from None
         if len(unpacked) > UNPACKED_LIMIT:
-            raise FormError(f"unpacks to more than {UNPACKED_LIMIT >> 20} MiB; no hypervisor is that large")
+            raise FormError(too_large)
         pending = inflate.unconsumed_tail
     return position - len(inflate.unused_data)

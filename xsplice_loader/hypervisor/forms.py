@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from xsplice_loader.hypervisor.contents import FormError, Pieces, read_contents
 from xsplice_loader.hypervisor.elf import ELF_MAGIC, MAX_NOTE_SIZE, PT_LOAD, ElfFile, build_id_in, read_elf
@@ -24,6 +24,15 @@ XEN_VIRT_STARTS = (release("4.7.0").xen_virt_start, NEWEST.xen_virt_start)
 _EXPECTED = "expected xen-syms, xen or xen.gz, xen.efi, or a symbol list (xen-syms.map, nm output)"
 
 
+class Lack(NamedTuple):
+    """A thing that a hypervisor file lacks."""
+
+    text: str
+    """A sentence that says so, and what is taken instead."""
+    captured: Literal["bytes", "build-id"] | None = None
+    """What captured memory may supply instead."""
+
+
 class Found(NamedTuple):
     """What a file holds, whatever its form."""
 
@@ -34,8 +43,8 @@ class Found(NamedTuple):
     reported: Release | None
     """The release that the code says it is, with its rules."""
     reported_arena_end: int | None
-    lacks: tuple[str, ...]
-    """A sentence for each thing that the file lacks."""
+    lacks: tuple[Lack, ...]
+    """The things that the file lacks."""
 
 
 def build_id_of(path: str | os.PathLike[str]) -> tuple[bytes | None, Form | None]:
@@ -83,7 +92,11 @@ def _read_xen_syms(elf: ElfFile) -> Found:
         raise FormError("is an ELF executable without a loadable segment, so not xen-syms")
     xen_virt_start = _checked_virt_start(min(loads))
     pieces = elf.pieces(xen_virt_start)
-    lacks = () if pieces else ("The file holds no code, only what describes it: old bytes are not compared.",)
+    lacks = (
+        ()
+        if pieces
+        else (Lack("The file holds no code, only what describes it: old bytes are not compared.", "bytes"),)
+    )
     listed = read_symbols(elf)
     labels = {} if listed is None else listed.labels()
     offsets = {name: address - xen_virt_start for name, address in labels.items()}
@@ -104,14 +117,14 @@ def _read_boot_image(elf: ElfFile) -> Found:
     offset_of = table.at(0).address_of
     arena_end = reported_arena_end(pieces, offset_of)
     name = reported_release(pieces, offset_of)
-    lacks: tuple[str, ...] = ()
+    lacks: tuple[Lack, ...] = ()
     if arena_end is not None:
         xen_virt_start = _checked_virt_start(arena_end - 1)
     elif name is not None:
         xen_virt_start = _release(name).xen_virt_start
     else:
         xen_virt_start = NEWEST.xen_virt_start
-        lacks = (f"The file does not say where Xen runs: XEN_VIRT_START is taken as {xen_virt_start:#x}.",)
+        lacks = (Lack(f"The file does not say where Xen runs: XEN_VIRT_START is taken as {xen_virt_start:#x}."),)
     return _found(table.at(xen_virt_start), xen_virt_start, pieces, elf.build_id(), lacks)
 
 
@@ -127,15 +140,15 @@ def _read_efi(data: memoryview) -> Found:
 
 def _read_list(listed: SymbolList) -> Found:
     symbols, has_file_names = listed
-    lacks: tuple[str, ...] = ("A symbol list holds no bytes: old bytes are not compared.",)
+    lacks: tuple[Lack, ...] = (Lack("A symbol list holds no bytes: old bytes are not compared.", "bytes"),)
     if not has_file_names:
-        lacks += ("The list does not say which file local symbols are of, so payloads cannot name these.",)
+        lacks += (Lack("The list does not say which file local symbols are of, so payloads cannot name these."),)
     inside = symbols.address_of(b"_stext") or int(symbols.addresses[-1])
     return _found(symbols, _checked_virt_start(inside), Pieces(()), None, lacks)
 
 
 def _found(
-    symbols: SymbolTable, xen_virt_start: int, pieces: Pieces, build_id: bytes | None, lacks: tuple[str, ...]
+    symbols: SymbolTable, xen_virt_start: int, pieces: Pieces, build_id: bytes | None, lacks: tuple[Lack, ...]
 ) -> Found:
     def offset_of(name: bytes) -> int | None:
         address = symbols.address_of(name)
@@ -144,11 +157,12 @@ def _found(
     if build_id is None:
         build_id = _labelled_build_id(pieces, offset_of)
     if build_id is None and not pieces:
-        lacks += ("The file has no build-id: the one that a payload asks for is not compared.",)
+        lacks += (Lack("The file has no build-id: the one that a payload asks for is not compared.", "build-id"),)
     name = reported_release(pieces, offset_of)
     reported = None if name is None else _release(name)
     if reported is not None and reported.is_stand_in:
-        lacks += (f"The file is Xen {reported}, newer than all that is known here: the rules of {NEWEST} are taken.",)
+        newer = f"The file is Xen {reported}, newer than all that is known here: the rules of {NEWEST} are taken."
+        lacks += (Lack(newer),)
     return Found(
         xen_virt_start,
         symbols,

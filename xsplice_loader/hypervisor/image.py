@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.hypervisor.contents import FormError, HypervisorFileError, Pieces, read_contents
 from xsplice_loader.hypervisor.elf import build_id_in
-from xsplice_loader.hypervisor.forms import read_form
+from xsplice_loader.hypervisor.forms import Lack, read_form
 from xsplice_loader.hypervisor.run_time import RunTimeMemory
 from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
 from xsplice_loader.memory.address_space import UPPER_HALF, Protection
@@ -25,6 +25,7 @@ MODEL = os.path.join(os.path.dirname(__file__), "model.elf")
 _TWO_MIB = 2 << 20
 MAX_NOTE = 4096
 """Bytes of Xen's note section at most; it has some 36."""
+_ONLY_CAPTURED = "The hypervisor file holds no bytes: old bytes are compared only where memory was captured."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +47,6 @@ class Hypervisor:
     areas: AddressMap
     built_in: bool = False
     assumed: bool = False
-    assumptions: tuple[str, ...] = ()
-    """A sentence for each thing that the file lacks, and what is taken instead; empty for whole files."""
     own_release: Release = NEWEST
     """The release that the image is, whatever rules were asked for."""
     has_image: bool = True
@@ -60,6 +59,7 @@ class Hypervisor:
     _xen_virt_start: int = field(default=0, repr=False)
     _pieces: Pieces = field(default_factory=lambda: Pieces(()), repr=False)
     _release_was_asked_for: bool = field(default=False, repr=False)
+    _lacks: tuple[Lack, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         # It knows nothing of this object: a hypervisor that refers to itself stays until a collection finds it.
@@ -144,24 +144,13 @@ class Hypervisor:
         """Whether a payload's build-id can be compared: a whole image that has none really has none."""
         return not self.assumed and (self.has_image or self.build_id is not None)
 
-    def read(self, address: int, size: int) -> bytes | None:
-        """Return `size` bytes of the image as it starts; None unless the file holds all of them.
-
-        .bss reads as zeros, and so does what its last page has behind it.
-        """
-        if address + size > self.image_end:
-            return None
-        offset = address - self._xen_virt_start
-        if offset + size > self._pieces.end:
-            return self._read_at_end(offset, size)
-        return self._pieces.read(offset, size)
-
-    def _read_at_end(self, offset: int, size: int) -> bytes | None:
-        end = self._pieces.end
-        if not self._pieces or offset + size > _rounded_up(end, PAGE_SIZE):
-            return None
-        known = self._pieces.read(offset, end - offset) if offset < end else b""
-        return None if known is None else known.ljust(size, b"\0")
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """A sentence for each thing that the file lacks, and what is taken instead; empty for whole files."""
+        if self._captured is None:
+            return tuple(lack.text for lack in self._lacks)
+        left = (lack for lack in self._lacks if lack.captured != "build-id" or self.build_id is None)
+        return tuple(_ONLY_CAPTURED if lack.captured == "bytes" else lack.text for lack in left)
 
     @property
     def protections(self) -> tuple[Protection, ...]:
@@ -190,7 +179,7 @@ class Hypervisor:
                 f"captured memory {os.fspath(path)}: the hypervisor that it was captured from is not given; "
                 "name its xen-syms or boot image with -x"
             )
-        captured = read_captured_memory(path, self._xen_virt_start)
+        captured = read_captured_memory(path, (self.image_start, self.image_end))
         build_id = self._check_build(captured)
         return replace(self, memory=captured.file, _captured=captured, build_id=build_id)
 
@@ -212,7 +201,8 @@ class Hypervisor:
             if place is not None:
                 problem = (
                     f"differs from {self.file} at {self.described(place)}, which does not change at run time; it is of "
-                    "another build, or was captured while live patches were applied"
+                    "another build, or was captured while a live patch was applied (capture it before, or after a "
+                    "revert)"
                 )
             elif found is None and compared < PAGE_SIZE:
                 problem = (
@@ -274,18 +264,18 @@ def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: boo
     lacks = list(found.lacks)
     newest = next(rules for rules in (NEWEST, NEWEST_HIGH) if rules.xen_virt_start == found.xen_virt_start)
     if found.reported is None and asked is None:
-        lacks.append(f"The file does not say which release it is: the rules of {newest} are taken.")
+        lacks.append(Lack(f"The file does not say which release it is: the rules of {newest} are taken."))
     # Addresses follow the release that the image is; what was asked for counts only where it does not say.
     own = found.reported or asked or newest
     text_start = _first_of(symbols, b"_stext", b"_start", b"start")
     if text_start is None:
         text_start = int(symbols.addresses[0])
-        lacks.append(f"The symbol _stext is missing: the text is taken to start at {text_start:#x}.")
+        lacks.append(Lack(f"The symbol _stext is missing: the text is taken to start at {text_start:#x}."))
     image_end, arena_start = _ends_of_image(symbols, own, lacks)
     arena_end = found.reported_arena_end
     if arena_end is None or not arena_start < arena_end <= found.xen_virt_start + GIB:
         arena_end = default_arena_end(own, found.xen_virt_start)
-        lacks.append(f"The payload range is taken to end at {arena_end:#x}, as in a default build.")
+        lacks.append(Lack(f"The payload range is taken to end at {arena_end:#x}, as in a default build."))
     if not found.xen_virt_start <= text_start < image_end <= arena_start < arena_end:
         raise FormError(
             f"damaged, or no Xen: its text starts at {text_start:#x} and its image ends at {image_end:#x},"
@@ -294,7 +284,7 @@ def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: boo
     text_end = symbols.address_of(b"_etext")
     if text_end is None:
         text_end = image_end
-        lacks.append("The symbol _etext is missing: all of the image is taken as text.")
+        lacks.append(Lack("The symbol _etext is missing: all of the image is taken as text."))
     rules = asked or own
     return Hypervisor(
         file=name,
@@ -312,7 +302,7 @@ def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: boo
         ),
         built_in=built_in,
         # What the model lacks, it lacks by design: it stands for a default build.
-        assumptions=() if built_in else tuple(lacks),
+        _lacks=() if built_in else tuple(lacks),
         own_release=own,
         has_image=bool(found.pieces),
         _xen_virt_start=found.xen_virt_start,
@@ -321,21 +311,21 @@ def _hypervisor(name: str, found: Found, asked: Release | None, *, built_in: boo
     )
 
 
-def _ends_of_image(symbols: SymbolTable, own: Release, lacks: list[str]) -> tuple[int, int]:
+def _ends_of_image(symbols: SymbolTable, own: Release, lacks: list[Lack]) -> tuple[int, int]:
     """Return where the mapped image ends, and where the payload range starts (`spec/02 §8.2`)."""
     end = symbols.address_of(b"_end")
     mapped_end = symbols.address_of(b"__2M_rwdata_end")
     if end is None:
         end = int(symbols.addresses[-1]) + 1
         arena_start = _rounded_up(end, _TWO_MIB)
-        lacks.append(f"The symbol _end is missing: the payload range is taken to start at {arena_start:#x}.")
+        lacks.append(Lack(f"The symbol _end is missing: the payload range is taken to start at {arena_start:#x}."))
         return end, arena_start
     if not own.arena_starts_at_rwdata_end:
         arena_start = _rounded_up(end, _TWO_MIB)
         return min(mapped_end or end, arena_start), arena_start
     if mapped_end is None:
         mapped_end = _rounded_up(end, PAGE_SIZE)
-        lacks.append(f"The symbol __2M_rwdata_end is missing: {mapped_end:#x} is taken, the page after _end.")
+        lacks.append(Lack(f"The symbol __2M_rwdata_end is missing: {mapped_end:#x} is taken, the page after _end."))
     return mapped_end, mapped_end
 
 
