@@ -186,7 +186,12 @@ class Stack:
         """Put a sample in the place of all others if that is legal."""
         vetoing = any(traits(other).has_vetoing_hooks for other in (name, *self.applied))
         stands_on_xen = self.uploads[name].depends == self.hypervisor.build_id
-        if name in self.applied or vetoing or not stands_on_xen or not self.meets(name, self.hypervisor.at_run_time.as_linked):
+        if (
+            name in self.applied
+            or vetoing
+            or not stands_on_xen
+            or not self.meets(name, self.hypervisor.at_run_time.as_linked)
+        ):
             return
         self.succeeds(self.host.replace(name))
         self.reverted |= set(self.applied)

@@ -205,6 +205,7 @@ def checked_hypervisor(hypervisor: Hypervisor, release: str | None) -> CheckedHy
         len(hypervisor.symbols),
         hypervisor.built_in,
         hypervisor.assumed,
+        None if hypervisor.memory is None else shown_path(hypervisor.memory),
     )
 
 

@@ -67,6 +67,7 @@ class CheckedHypervisor(NamedTuple):
     symbols: int
     built_in: bool
     assumed: bool
+    memory: str | None = None
 
 
 class CheckedPayload(NamedTuple):

@@ -63,7 +63,8 @@ def identity_of(hypervisors: Sequence[str | None], payloads: Sequence[str], ques
     searched = (*question.hypervisor_path, *map(str, (*SYSTEM_DIRECTORIES, BY_BUILD_ID)))
     # A file that is overwritten in place leaves its directory as it was.
     inside = (os.path.join(path, name) for path in question.hypervisor_path for name in _names_in(path))
-    for path in (*hypervisors, *payloads, *question.among, *searched, *inside):
+    cores = (core for _, core in question.memory)
+    for path in (*hypervisors, *payloads, *question.among, *cores, *searched, *inside):
         state = None
         if path is not None:
             with contextlib.suppress(OSError):

@@ -160,13 +160,15 @@ def _without_hypervisor(number: int, file: str, chunk: Chunk, rule: Rule, reason
 
 def _hypervisor(file: str | None, payloads: dict[str, PayloadFile | OSError], question: Question) -> Hypervisor:
     if file is not None:
-        return _opened(file, question.release)
+        return _opened(file, question)
     if question.among:
-        return _opened(_made_for(payloads, question.among), question.release)
+        return _opened(_made_for(payloads, question.among), question)
     named = {name: payload.data for name, payload in payloads.items() if isinstance(payload, PayloadFile)}
-    return choose_hypervisor(
+    chosen = choose_hypervisor(
         named, directories=question.hypervisor_path, release=question.release, require=question.require_hypervisor
     )
+    core = None if chosen.build_id is None else dict(question.memory).get(chosen.build_id.hex())
+    return chosen if core is None or chosen.assumed else chosen.with_memory(core)
 
 
 def _made_for(payloads: dict[str, PayloadFile | OSError], files: tuple[str, ...]) -> str:
@@ -214,18 +216,21 @@ def _identity(file: str, stamp: tuple[int, ...] | None) -> bytes | Exception | N
         return error
 
 
-def _opened(file: str, release: str | None) -> Hypervisor:
-    found = _read_hypervisor(file, release, _stamp(file))
+def _opened(file: str, question: Question) -> Hypervisor:
+    core = dict(question.memory).get(file)
+    found = _read_hypervisor(file, question.release, core, (_stamp(file), None if core is None else _stamp(core)))
     if isinstance(found, HypervisorFileError):
         raise found
     return found
 
 
 @lru_cache(maxsize=4)
-def _read_hypervisor(file: str, release: str | None, stamp: tuple[int, ...] | None) -> Hypervisor | HypervisorFileError:
-    del stamp
+def _read_hypervisor(
+    file: str, release: str | None, core: str | None, stamps: tuple[tuple[int, ...] | None, ...]
+) -> Hypervisor | HypervisorFileError:
+    del stamps
     try:
-        return Hypervisor.open(file, release)
+        return Hypervisor.open(file, release, memory=core)
     except HypervisorFileError as error:
         # Reading it may have taken long, and every payload asks for it.
         return error

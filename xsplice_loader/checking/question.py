@@ -26,6 +26,8 @@ class Question(NamedTuple):
     require_hypervisor: bool = False
     among: tuple[str, ...] = ()
     """The files among which a payload's hypervisor has to be; none: any that can be found."""
+    memory: tuple[tuple[str, str], ...] = ()
+    """Core files with captured memory, each after its hypervisor: a file, or the build-id of one that is searched."""
     allow_assumed: bool = False
     """A symbol that is taken for granted is a warning, not an error."""
     stack: bool = False

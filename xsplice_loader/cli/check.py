@@ -12,9 +12,9 @@ from click.core import ParameterSource
 
 from xsplice_loader import __version__
 from xsplice_loader.cli.configuration import PROJECT_FILE, find_configuration, read_configuration
-from xsplice_loader.cli.hosting import UnusableError, safe
-from xsplice_loader.cli.options import check_places, loading_options, schema_option
-from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
+from xsplice_loader.cli.hosting import UnusableError, enough_memory, safe
+from xsplice_loader.cli.options import check_places, loading_options, memory_options, schema_option
+from xsplice_loader.cli.output import OutputError, emit, interruptible, keep_inputs, paint_for, write_whole
 from xsplice_loader.streams import read_bounded
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Settings(NamedTuple):
     payloads: tuple[str, ...]
     hypervisor: tuple[str, ...]
     hypervisor_path: tuple[str, ...]
+    memory: tuple[str, ...]
     require_hypervisor: bool
     match_build_id: bool
     allow_assumed: bool
@@ -168,6 +169,7 @@ def _several(_context: click.Context, _parameter: click.Parameter, values: Seque
     help="check each payload against that one of the hypervisors that it was made for, instead of all of them",
 )
 @click.option("--allow-assumed", is_flag=True, help="without a hypervisor: unknown symbols are warnings, not errors")
+@memory_options
 @loading_options
 @click.option("--stack", is_flag=True, help="the payloads are one stack, ordered by the build-ids that they name")
 @click.option("--any-placement", is_flag=True, help="prove it for every address of the range, not for one")
@@ -243,17 +245,27 @@ def run(settings: Settings) -> int:
         hypervisors: list[str | None] = [*hypervisor_files(settings.hypervisor)]
     except NothingThereError as error:
         raise _nothing_in(str(error), "hypervisors", "xen*") from None
+    # A new baseline does not ask what the old one says.
+    known = None if settings.write_baseline is not None else settings.baseline
+    outputs = [settings.output, settings.write_baseline, settings.resume]
+    keep_inputs(outputs, [*payloads, *hypervisors, *settings.memory, known, settings.config])
     if settings.stack:
         payloads = _stacked(payloads, settings.max_size)
-    from xsplice_loader.report.checked import BY_ITSELF, Run  # noqa: PLC0415 - as above
+    from xsplice_loader.checking.memories import unused  # noqa: PLC0415 - as above
+    from xsplice_loader.report.checked import BY_ITSELF, Run  # noqa: PLC0415
 
     columns = [_text(file) if file is not None else BY_ITSELF for file in hypervisors] or [BY_ITSELF]
-    question = _question(settings, [file for file in hypervisors if file is not None])
+    given = [file for file in hypervisors if file is not None]
+    question = _question(settings, given)
     if settings.match_build_id:
         hypervisors, columns = [], [BY_ITSELF]
     with _journal(settings, hypervisors or [None], payloads, question) as journal:
         unfinished = _work(settings, hypervisors or [None], payloads, question, journal)
         checked = Run.of(journal, judge, columns, [_text(file) for file in payloads])
+        # These were looked for by their build-id.
+        keep_inputs([settings.output, settings.write_baseline], [hypervisor.file for hypervisor in checked.hypervisors])
+        if unfinished is None and not given:
+            unfinished = unused(question.memory, (hypervisor.build_id for hypervisor in checked.hypervisors))
         if settings.write_baseline is not None and checked.has_checked_anything:
             from xsplice_loader.checking.baseline import baseline  # noqa: PLC0415 - seldom asked for
 
@@ -366,6 +378,7 @@ def _question(settings: Settings, hypervisors: list[str]) -> Question:
         cpu_features=settings.cpu_features,
         hypervisor_path=tuple(map(os.path.abspath, settings.hypervisor_path)),
         require_hypervisor=settings.require_hypervisor,
+        memory=_memory(settings, hypervisors),
         among=tuple(hypervisors) if settings.match_build_id else (),
         allow_assumed=settings.allow_assumed,
         stack=settings.stack,
@@ -374,6 +387,23 @@ def _question(settings: Settings, hypervisors: list[str]) -> Question:
         policy=settings.policy,
         compare_policies=settings.compare_policies,
     )
+
+
+def _memory(settings: Settings, hypervisors: list[str]) -> tuple[tuple[str, str], ...]:
+    """Return the captured memory with the hypervisors that it is of."""
+    if not settings.memory:
+        return ()
+    from xsplice_loader.checking.memories import assigned  # noqa: PLC0415 - seldom asked for
+    from xsplice_loader.hypervisor import HypervisorFileError  # noqa: PLC0415 - as above
+
+    for core in settings.memory:
+        if core == "-" or (os.path.exists(core) and not os.path.isfile(core)):
+            raise click.UsageError(f"--memory {safe(core)}: a core file is read more than once; name a regular file")
+    try:
+        with enough_memory():
+            return assigned(map(os.path.abspath, settings.memory), hypervisors)
+    except HypervisorFileError as error:
+        raise click.UsageError(safe(str(error))) from None
 
 
 def _stacked(payloads: list[str], max_size: int) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PROJECT_FILE = "pyproject.toml"
 TABLE = "xsplice-check"
 LARGEST = 1 << 20
-PATHS = frozenset(("payloads", "hypervisor", "hypervisor_path", "baseline"))
+PATHS = frozenset(("payloads", "hypervisor", "hypervisor_path", "memory", "baseline"))
 """Options that name files; in a configuration they are relative to the file that it stands in."""
 ONLY_TYPED = frozenset(("output", "help", "version", "schema", "config", "write_baseline", "resume"))
 """Options that belong to one run, and not to a project."""

@@ -11,8 +11,8 @@ import click
 
 from xsplice_loader import __version__
 from xsplice_loader.cli.hosting import UNUSABLE, UnusableError, find_hypervisor, safe, upload_file
-from xsplice_loader.cli.options import check_places, hypervisor_options, loading_options
-from xsplice_loader.cli.output import emit, interruptible, paint_for
+from xsplice_loader.cli.options import check_places, check_standard_input, hypervisor_options, loading_options
+from xsplice_loader.cli.output import emit, interruptible, keep_inputs, paint_for
 from xsplice_loader.cli.pager import columns, page, wants_pager
 from xsplice_loader.streams import read_bounded
 
@@ -130,6 +130,9 @@ def run(settings: Settings) -> int:
         if settings.reloc is not None or settings.html is not None:
             raise click.UsageError("--reloc and --html go with a PAYLOAD")
         return _teach(settings, lessons)
+    check_standard_input(
+        hypervisor=settings.hypervisor, memory=settings.memory, payload="-" if "-" in payloads else None
+    )
     if settings.html is not None:
         if settings.reloc is not None or settings.format != "text":
             raise click.UsageError("--html goes without --reloc and --format: the page holds all of it")
@@ -306,8 +309,9 @@ def _host(settings: Settings, contents: dict[str, bytes | OSError]) -> Host:
     from xsplice_loader.host import Host  # noqa: PLC0415 - numpy, which --help can do without
     from xsplice_loader.releases import UnknownReleaseError  # noqa: PLC0415
 
+    keep_inputs([settings.output, settings.html], [*contents, settings.hypervisor, settings.memory])
     try:
-        return Host(
+        host = Host(
             find_hypervisor(
                 settings.hypervisor,
                 {file: data for file, data in contents.items() if isinstance(data, bytes)},
@@ -326,6 +330,8 @@ def _host(settings: Settings, contents: dict[str, bytes | OSError]) -> Host:
         )
     except UnknownReleaseError as error:
         raise click.UsageError(str(error)) from None
+    keep_inputs([settings.output, settings.html], [host.hypervisor.file])
+    return host
 
 
 def _style(settings: Settings) -> Style:

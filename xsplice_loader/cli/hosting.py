@@ -40,10 +40,11 @@ def find_hypervisor(
     from xsplice_loader.hypervisor import Hypervisor, HypervisorFileError  # noqa: PLC0415 - numpy, not for --help
 
     try:
-        if file is not None:
-            return Hypervisor.open(file, release, memory=memory)
-        chosen = _chosen_hypervisor(payloads, directories, release, require=require)
-        return chosen if memory is None else chosen.with_memory(memory)
+        with enough_memory():
+            if file is not None:
+                return Hypervisor.open(file, release, memory=memory)
+            chosen = _chosen_hypervisor(payloads, directories, release, require=require)
+            return chosen if memory is None else chosen.with_memory(memory)
     except HypervisorFileError as error:
         raise UnusableError(safe(str(error))) from None
 

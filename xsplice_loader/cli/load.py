@@ -13,12 +13,20 @@ import click
 
 from xsplice_loader import __version__
 from xsplice_loader.cli.hosting import UNUSABLE, UnusableError, enough_memory, find_hypervisor, safe, upload_file
-from xsplice_loader.cli.options import check_places, hypervisor_options, loading_options, schema_option
-from xsplice_loader.cli.output import OutputError, emit, interruptible, paint_for, write_whole
+from xsplice_loader.cli.options import (
+    check_places,
+    check_standard_input,
+    hypervisor_options,
+    loading_options,
+    schema_option,
+)
+from xsplice_loader.cli.output import OutputError, emit, interruptible, keep_inputs, paint_for, write_whole
 from xsplice_loader.cli.parameters import Arguments
 from xsplice_loader.streams import read_bounded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xsplice_loader.emulation import Run
     from xsplice_loader.host import Host
     from xsplice_loader.host.hooks import HookRunner
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
     from xsplice_loader.memory.vmap import VmapCallback
     from xsplice_loader.report.schema import When
     from xsplice_loader.results import LoadResult, Relocation, Step
+
+    Contents = Callable[[LoadResult], bytes]
 
 ACCEPTED, REFUSED = 0, 1
 MAX_SCRIPT = 1 << 20
@@ -150,7 +160,16 @@ def run(settings: Settings) -> int:
     if settings.args and settings.run is None:
         raise click.UsageError("--args goes with --run FUNCTION")
     commands = None if settings.script is None else _commands(settings.script)
-    contents = {file: read_bounded(path, settings.max_size) for file, path in _paths(settings, commands).items()}
+    paths = _paths(settings, commands)
+    check_standard_input(
+        hypervisor=settings.hypervisor,
+        memory=settings.memory,
+        script=settings.script,
+        payload="-" if "-" in paths.values() else None,
+    )
+    inputs = [*paths.values(), settings.hypervisor, settings.memory, settings.script]
+    keep_inputs([settings.output], inputs)
+    contents = {file: read_bounded(path, settings.max_size) for file, path in paths.items()}
     host = _host(settings, {file: data for file, data in contents.items() if isinstance(data, bytes)})
     # What a payload brings along is not there before, and cannot be compared.
     before = _execute(host, settings, "before", required=False)
@@ -162,7 +181,11 @@ def run(settings: Settings) -> int:
             steps, results = _run(settings, host, commands, contents)
     is_over = steps is not None and any(step.is_last for step in steps)
     runs = before if is_over else [*before, *_execute(host, settings, "after", required=True)]
-    _write_files(settings, results)
+    files = _files(settings, results)
+    keep_inputs([settings.output, *(path for path, _, _ in files)], [*inputs, host.hypervisor.file])
+    for path, result, contents_of in files:
+        write_whole(path, contents_of(result))
+        _warn_of_unknown(path, result)
     emit(settings.output, _render(settings, host, results, steps, runs))
     return _status(results, steps or [])
 
@@ -310,21 +333,26 @@ def _list(result: LoadResult, host: Host) -> list[Relocation]:
     return list(list_relocations(result.trace, host.state.release)) if result.trace is not None else []
 
 
-def _write_files(settings: Settings, results: list[LoadResult]) -> None:
-    accepted = list({result.name: result for result in results if result.accepted}.values())
+def _files(settings: Settings, results: list[LoadResult]) -> list[tuple[str, LoadResult, Contents]]:
+    """Return what is to be written beside the report: where, of which payload, and what makes it."""
+    accepted = {result.name: result for result in results if result.accepted}.values()
+    files: list[tuple[str, LoadResult, Contents]] = []
     if settings.image is not None:
-        for result in accepted:
-            path = _path_in(settings.image, result.name, "image")
-            write_whole(path, result.image or b"")
-            _warn_of_unknown(path, result)
+        files += [(_path_in(settings.image, result.name, "image"), result, _image) for result in accepted]
     if settings.elf is not None:
-        from xsplice_loader.report.elf_file import elf_file  # noqa: PLC0415 - only for --elf
+        traced = (result for result in accepted if result.trace is not None)
+        files += [(_path_in(settings.elf, result.name, "elf"), result, _elf) for result in traced]
+    return files
 
-        for result in accepted:
-            if result.trace is not None:
-                path = _path_in(settings.elf, result.name, "elf")
-                write_whole(path, elf_file(result.trace))
-                _warn_of_unknown(path, result)
+
+def _image(result: LoadResult) -> bytes:
+    return result.image or b""
+
+
+def _elf(result: LoadResult) -> bytes:
+    from xsplice_loader.report.elf_file import elf_file  # noqa: PLC0415 - only for --elf
+
+    return b"" if result.trace is None else elf_file(result.trace)
 
 
 def _warn_of_unknown(path: str, result: LoadResult) -> None:

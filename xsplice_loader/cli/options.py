@@ -50,7 +50,14 @@ _MEMORY = click.option(
     "--memory",
     metavar="FILE",
     help="captured memory of the running hypervisor: an ELF core file whose segments have virtual addresses; supplies "
-    "what Xen wrote at boot",
+    "what Xen wrote at boot; captured while no live patch is applied",
+)
+_MEMORIES = click.option(
+    "--memory",
+    metavar="FILE",
+    multiple=True,
+    help="captured memory of a running hypervisor, as xsplice-load takes it; used for the hypervisor that has its "
+    "build-id",
 )
 _LOADING = (
     click.option("--release", metavar="X.Y.Z", help="whose rules apply; default: what the image itself reports"),
@@ -95,6 +102,11 @@ def hypervisor_options(command: Command) -> Command:
     return _with((*_HYPERVISOR, _MEMORY), command)
 
 
+def memory_options(command: Command) -> Command:
+    """Add captured memory of any number of hypervisors."""
+    return _with((_MEMORIES,), command)
+
+
 def loading_options(command: Command) -> Command:
     """Add rules and places."""
     return _with(_LOADING, command)
@@ -127,6 +139,17 @@ def schema_option(maker: str) -> Callable[[Command], Command]:
         callback=show,
         help="print the JSON Schema of --format json, and exit",
     )
+
+
+def check_standard_input(**files: str | None) -> None:
+    """Refuse more than one use of standard input; `files` are the files by the options that name them.
+
+    Raises:
+        UsageError: several of them are `-`.
+    """
+    uses = ["- as PAYLOAD" if name == "payload" else f"--{name} -" for name, file in files.items() if file == "-"]
+    if len(uses) > 1:
+        raise click.UsageError(f"{uses[0]} and {uses[1]} are mutually exclusive: standard input can be read only once")
 
 
 def check_places(place: int | None, vmap: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,31 @@ def write_whole(path: str | os.PathLike[str], contents: bytes | Iterable[bytes])
             raise
     except OSError as error:
         raise OutputError(f"{_shown(path)} cannot be written: {error.strerror or error}") from None
+
+
+def keep_inputs(outputs: Iterable[str | os.PathLike[str] | None], inputs: Iterable[str | None]) -> None:
+    """Refuse to write over a file that is read, whatever names it goes by. `-` and None are no outputs.
+
+    Raises:
+        UsageError: an output is one of the inputs.
+    """
+    written = [(path, found) for path in outputs if path not in (None, "-") and (found := _regular(path)) is not None]
+    if not written:
+        return
+    read = [found for path in inputs if path is not None and (found := _regular(path)) is not None]
+    for path, found in written:
+        if any(os.path.samestat(found, other) for other in read):
+            raise click.UsageError(f"{_shown(path)} is an input of this command, and is not written over")
+
+
+def _regular(path: str | os.PathLike[str] | None) -> os.stat_result | None:
+    """Return the status of a regular file, `-` being standard input; None for anything else."""
+    try:
+        found = os.fstat(sys.stdin.fileno()) if path in (None, "-") else os.stat(path)
+    # Standard input is closed, or has no file descriptor; a name holds a NUL.
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _shown(path: str | os.PathLike[str]) -> str:

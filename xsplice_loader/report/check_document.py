@@ -134,7 +134,7 @@ def _hypervisor(hypervisor: CheckedHypervisor) -> HypervisorEntry:
         hypervisor.symbols,
         hypervisor.built_in,
         hypervisor.assumed,
-        None,
+        hypervisor.memory,
     )
 
 

@@ -124,7 +124,8 @@ def _hypervisor(hypervisor: CheckedHypervisor) -> str:
     file = "the built-in model" if hypervisor.built_in else for_terminal(hypervisor.file)
     kind = ", assumed" if hypervisor.assumed else ""
     build_id = f", build-id {hypervisor.build_id}" if hypervisor.build_id is not None else ""
-    return f"{file}: Xen {hypervisor.release}{build_id}{kind}"
+    memory = "" if hypervisor.memory is None else f", captured memory {for_terminal(hypervisor.memory)}"
+    return f"{file}: Xen {hypervisor.release}{build_id}{kind}{memory}"
 
 
 def _windows(run: Run) -> Iterator[str]:

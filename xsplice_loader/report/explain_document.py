@@ -139,4 +139,5 @@ def hypervisor_entry(host: Host) -> dict[str, Any]:
         "build_id": None if hypervisor.build_id is None else hypervisor.build_id.hex(),
         "built_in": hypervisor.built_in,
         "assumed": hypervisor.assumed,
+        "memory": None if hypervisor.memory is None else path_text(hypervisor.memory),
     }
