@@ -87,7 +87,7 @@ def test_a_hypervisor_that_is_looked_for(payload: Path, memory: Path, tmp_path: 
     assert result.exit_code == 2
     build_id = opened("4.14.6").build_id
     assert build_id is not None
-    assert f"{other}: is of the build {build_id.hex()}, which is that of none of the hypervisors" in result.stderr
+    assert f"{other}: is of the build {build_id.hex()}, and is of none of the hypervisors" in result.stderr
 
 
 def test_memory_of_no_hypervisor_is_wrong_usage(payload: Path, memory: Path, tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_memory_of_no_hypervisor_is_wrong_usage(payload: Path, memory: Path, tmp
     unnoted.write_bytes(captured("4.17.7", noted=False))
     os.mkfifo(tmp_path / "pipe")
     for words, complaint in (
-        ((*others, "--memory", memory), "which is that of none of the hypervisors"),
-        ((*others, "--memory", unnoted), "has no build-id and is that of none of the hypervisors"),
+        ((*others, "--memory", memory), "and is of none of the hypervisors"),
+        ((*others, "--memory", unnoted), "has no build-id, and is of none of the hypervisors"),
         (("-x", HYPERVISORS["4.17.7"], "--memory", memory, "--memory", twice), "is of the same build as"),
         (("--memory", unnoted), "has no build-id; name its hypervisor with -x"),
         (("--memory", "-"), "name a regular file"),

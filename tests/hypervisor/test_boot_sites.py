@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from hypervisor.cores import core
+from hypervisor.sites import changed_bytes
 
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
@@ -64,14 +65,14 @@ def test_nothing_boots_the_model() -> None:
 def test_an_expectation_of_altered_bytes_is_not_compared(package: Package) -> None:
     hypervisor = Hypervisor.open(package.xen_syms)
     # A function with a site among its first 31 bytes, and some bytes before it.
-    changed = sites(hypervisor)
+    known = sites_of(hypervisor)
     name, address, altered = next(
         (name, address, altered)
         for name, address in ((name, address) for name, address, kind in hypervisor.symbols if kind in "tT")
         if b"#" not in name
         and hypervisor.symbols.address_of(name) == address
         and hypervisor.text_start <= address < hypervisor.text_end - 64
-        and (altered := [place for place in changed if address <= place < min(address + 31, changed[place])])
+        and (altered := changed_bytes(known, address, 31))
         and min(altered) > address
     )
     contents = bytearray(hypervisor.at_run_time.as_linked(address, 31) or b"")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypervisor.cores import HEADER, SEGMENT, core
+from hypervisor.sites import changed_bytes
 from known_hypervisors import KNOWN
 
 from xsplice_loader import Hypervisor, HypervisorFileError
@@ -64,11 +65,11 @@ def test_captured_and_constant_bytes_join(package: Package, xen: Hypervisor, tmp
     sites = xen.at_run_time.boot_sites
     assert sites is not None
     # A site of Xen's own with constant text on both sides.
-    known = sorted(zip(sites.starts.tolist(), sites.ends.tolist(), strict=True))
     start, end = next(
         (start, end)
-        for (_, below), (start, end), (above, _) in zip(known, known[1:], known[2:], strict=False)
-        if xen.text_start < below <= start - 8 < start < end <= above - 8 < xen.text_end
+        for start, end in zip(sites.starts.tolist(), sites.ends.tolist(), strict=True)
+        if xen.text_start < start < end < xen.text_end
+        and len(changed_bytes(sites, start - 8, end - start + 16)) == end - start
     )
     before = xen.at_run_time.read_partly(start - 8, end - start + 16)
     assert bytes(before.unknown) == bytes(8) + b"\1" * (end - start) + bytes(8)
@@ -205,6 +206,16 @@ def test_segments_over_the_same_bytes_take_no_memory(package: Package, xen: Hype
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_more_segments_than_pages(package: Package, xen: Hypervisor, tmp_path: Path) -> None:
+    count = (1 << 14) + 1
+    whole = bytearray(core({xen.image_start: b"x"}, None))
+    struct.pack_into("<H", whole, 56, count)
+    entry = whole[HEADER.size : HEADER.size + SEGMENT.size]
+    assert "more than 16384 segments in Xen's image" in refused(
+        package, tmp_path, bytes(whole[: HEADER.size] + entry * count)
+    )
 
 
 @pytest.mark.parametrize("packed", [False, True])

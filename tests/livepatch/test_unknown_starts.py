@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypervisor.cores import core
+from hypervisor.sites import changed_bytes
 
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
@@ -75,14 +76,13 @@ def test_the_bytes_of_a_site_are_unknown_in_between(package: Package) -> None:
     xen = Hypervisor.open(package.xen_syms)
     sites = xen.at_run_time.boot_sites
     assert sites is not None
-    starts = sites.starts[sites.ends > sites.starts].tolist()
     name, address, altered = next(
         (name, address, altered)
         for name, address, kind in xen.symbols
         if kind == "T"
         and xen.symbols.address_of(name) == address
         and xen.text_start <= address < xen.text_end - 64
-        and (altered := [place for place in starts if address <= place < address + 32])
+        and (altered := changed_bytes(sites, address, 32))
         and min(altered) >= address + 9
     )
     result = Host(xen).upload("a", replacing(name.decode(), 64, xen))
@@ -121,7 +121,7 @@ def test_hex_names_each_unknown_byte(package: Package) -> None:
     address = xen.symbols.address_of(b"common_interrupt")
     assert sites is not None
     assert address is not None
-    altered = sites.bytes_in(address, 32)
+    altered = changed_bytes(sites, address, 32)
     assert altered
     host = Host(xen)
     (function,) = host.upload("a", replacing("common_interrupt", 16, xen)).funcs

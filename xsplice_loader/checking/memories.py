@@ -27,8 +27,8 @@ def assigned(cores: Iterable[str], hypervisors: Sequence[str]) -> tuple[tuple[st
         if hypervisors:
             files = [file for file in hypervisors if _is_of(core, build_id, file, alone=len(hypervisors) == 1)]
             if not files:
-                kind = "has no build-id and" if build_id is None else f"is of the build {build_id.hex()}, which"
-                raise HypervisorFileError(f"captured memory {core}: {kind} is that of none of the hypervisors")
+                kind = "has no build-id" if build_id is None else f"is of the build {build_id.hex()}"
+                raise HypervisorFileError(f"captured memory {core}: {kind}, and is of none of the hypervisors")
         elif build_id is None:
             raise HypervisorFileError(f"captured memory {core}: has no build-id; name its hypervisor with -x")
         else:
@@ -65,5 +65,5 @@ def unused(memory: Iterable[tuple[str, str]], build_ids: Iterable[str | None]) -
     known = set(build_ids)
     for build_id, core in memory:
         if build_id not in known:
-            return f"captured memory {core}: is of the build {build_id}, which is that of none of the hypervisors"
+            return f"captured memory {core}: is of the build {build_id}, and is of none of the hypervisors"
     return None

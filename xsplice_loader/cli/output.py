@@ -67,7 +67,8 @@ def keep_inputs(outputs: Iterable[str | os.PathLike[str] | None], inputs: Iterab
     Raises:
         UsageError: an output is one of the inputs.
     """
-    written = [(path, found) for path in outputs if path not in (None, "-") and (found := _regular(path)) is not None]
+    paths = [path for path in outputs if path is not None and path != "-"]
+    written = [(path, found) for path in paths if (found := _regular(path)) is not None]
     if not written:
         return
     read = [found for path in inputs if path is not None and (found := _regular(path)) is not None]
@@ -76,10 +77,10 @@ def keep_inputs(outputs: Iterable[str | os.PathLike[str] | None], inputs: Iterab
             raise click.UsageError(f"{_shown(path)} is an input of this command, and is not written over")
 
 
-def _regular(path: str | os.PathLike[str] | None) -> os.stat_result | None:
+def _regular(path: str | os.PathLike[str]) -> os.stat_result | None:
     """Return the status of a regular file, `-` being standard input; None for anything else."""
     try:
-        found = os.fstat(sys.stdin.fileno()) if path in (None, "-") else os.stat(path)
+        found = os.fstat(sys.stdin.fileno()) if path == "-" else os.stat(path)
     # Standard input is closed, or has no file descriptor; a name holds a NUL.
     except (OSError, ValueError, AttributeError):
         return None

@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import islice, pairwise
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +37,8 @@ _HEADER = Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = Struct("<IIQQQQQQ")
 _SECTION_INFO = Struct("<44xI")
 _MAX_SEGMENTS = 1 << 20
+_MAX_INSIDE = 1 << 14
+"""Segments in Xen's image at most: pages in 64 MiB."""
 _MAX_NOTES = 1 << 20
 """Bytes of notes that are looked at; dumps have a note for each processor before others."""
 _TOO_LARGE = (
@@ -72,7 +74,9 @@ def read_captured_memory(path: str | os.PathLike[str], image: tuple[int, int]) -
     file = os.fspath(path)
     with _named_errors(file):
         data = _contents(file)
-        segments = list(_inside(data, *image))
+        segments = list(islice(_inside(data, *image), _MAX_INSIDE + 1))
+        if len(segments) > _MAX_INSIDE:
+            raise FormError(f"damaged: it has more than {_MAX_INSIDE} segments in Xen's image")
         if not segments:
             raise FormError(
                 f"holds nothing of Xen's image, which is from {image[0]:#x} to {image[1]:#x}; do its segments have "
