@@ -94,6 +94,11 @@ def address(value: int) -> str:
     return f"{value:#018x}"
 
 
+def _masked(shown: str | None) -> str | msgspec.UnsetType:
+    """Return bytes of which some are unknown and some are not; nothing where one key without marks says it all."""
+    return msgspec.UNSET if shown is None or "?" not in shown or not shown.strip("?") else shown
+
+
 def _hex(value: bytes | None) -> str | None:
     return None if value is None else value.hex()
 
@@ -143,8 +148,10 @@ def _payload(result: LoadResult, items: Iterable[Relocation] | None, window: Win
                 function.old_size,
                 function.new_size,
                 function.patch_offset,
-                function.before_hex,
-                function.patched_hex,
+                _hex(function.before),
+                _hex(function.patched),
+                _masked(function.before_hex),
+                _masked(function.patched_hex),
             )
             for function in result.funcs
         ],
@@ -174,7 +181,10 @@ def _step(step: Step) -> StepEntry:
         console=[*step.console],
         rows=[*step.list],
         payload_rc=step.payload_rc,
-        patched=[PatchedEntry(address(function.address), function.hex) for function in step.patched],
+        patched=[
+            PatchedEntry(address(function.address), function.contents.hex(), _masked(function.hex))
+            for function in step.patched
+        ],
         findings=[finding_entry(finding) for finding in step.findings],
         crash=msgspec.UNSET if step.crash is None else step.crash,
         unknown=msgspec.UNSET if step.unknown is None else step.unknown,

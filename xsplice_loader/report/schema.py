@@ -83,8 +83,11 @@ class FunctionRow(msgspec.Struct, frozen=True):
     new_size: int
     patch_offset: int
     before: str | None
-    """In hex, `??` for each unknown byte; null where all are unknown."""
+    """In hex, up to the first unknown byte; null where that is the first."""
     patched: str | None
+    before_masked: str | msgspec.UnsetType = msgspec.UNSET
+    """All 32 bytes, `??` for each unknown one; only where some are unknown."""
+    patched_masked: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class UnknownEntry(msgspec.Struct, frozen=True):
@@ -196,10 +199,12 @@ class PayloadEntry(msgspec.Struct, frozen=True):
 
 
 class PatchedEntry(msgspec.Struct, frozen=True):
-    """The first bytes of a function that was patched, as hex; `??` for each unknown one."""
+    """The first bytes of a function that was patched, as hex, up to the first unknown one."""
 
     address: str
     bytes: str
+    masked: str | msgspec.UnsetType = msgspec.UNSET
+    """All of them, `??` for each unknown one; only where some are unknown."""
 
 
 class StepEntry(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -7,7 +7,7 @@ function showTimeline(entries, steps, choose) {
   let before = new Map();
   const ofSteps = steps.map((step) => {
     const item = stepItem(step, before);
-    before = new Map(step.patched.map((patch) => [patch.address, patch.bytes]));
+    before = new Map(step.patched.map((patch) => [patch.address, shownBytes(patch)]));
     return item;
   });
   put(byId("timeline-list"), ...(steps.some((step) => step.command.startsWith("upload")) ? [] : entries.map((entry, number) => uploadItem(entry, () => choose(number)))), ...ofSteps);
@@ -20,16 +20,19 @@ function uploadItem(entry, choose) {
 }
 
 function stepItem(step, before) {
-  const good = step.rc === 0, changed = step.patched.filter((patch) => before.get(patch.address) !== patch.bytes);
+  const good = step.rc === 0, changed = step.patched.filter((patch) => before.get(patch.address) !== shownBytes(patch));
   const titled = (title, texts) => (texts.length ? [h("p", { class: "small" }, title), lines(texts)] : []);
   return h("li", { class: good ? "well" : "ill" },
     h("h3", {}, h("code", {}, step.command)),
     h("p", {}, step.crash ? ["The machine would die: ", ruleLink(step.crash)] : good ? "Done." : `Failed${step.errno ? `, ${step.errno.name}` : ""}.`),
     titled("xen-livepatch prints", [...step.out, ...step.err]), titled("Xen logs", [...step.messages, ...step.console]),
     changed.map((patch) => h("div", { class: "byte-lines" }, h("p", { class: "small" }, "Xen’s code at ", h("code", {}, patch.address), before.has(patch.address) ? " changes" : ""),
-      before.has(patch.address) ? changedLine("before", before.get(patch.address), patch.bytes) : null, changedLine(before.has(patch.address) ? "after" : "now", patch.bytes, before.get(patch.address) ?? ""))),
+      before.has(patch.address) ? changedLine("before", before.get(patch.address), shownBytes(patch)) : null, changedLine(before.has(patch.address) ? "after" : "now", shownBytes(patch), before.get(patch.address) ?? ""))),
     titled("Loaded then", step.list));
 }
+
+/** The bytes of a patched function in hex, ?? for unknown ones. */
+const shownBytes = (patch) => patch.masked ?? patch.bytes;
 
 function changedLine(name, bytes, other) {
   const against = fromHex(other);
