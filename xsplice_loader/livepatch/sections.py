@@ -85,7 +85,13 @@ def find_section(payload: ObjectFile, name: str, stage: Stage, findings: Finding
     Xen compares names in the upload buffer, in the order of the section table (xen/common/livepatch_elf.c:
     livepatch_elf_sec_by_name).
     """
-    broken = payload.name_that_runs_off(name) if payload.has_unterminated_names else None
+    if payload.has_unterminated_names:
+        _check_search(payload, name, stage, findings)
+    return payload.by_name.get(name)
+
+
+def _check_search(payload: ObjectFile, name: str, stage: Stage, findings: Findings) -> None:
+    broken = payload.name_that_runs_off(name)
     if broken is not None:
         findings.add(
             UPLOAD_OVERRUN,
@@ -94,7 +100,6 @@ def find_section(payload: ObjectFile, name: str, stage: Stage, findings: Finding
             stage=stage,
             index=broken.index,
         )
-    return payload.section_named(name)
 
 
 def refuse_overrun(section: Section, findings: Findings) -> None:

@@ -93,6 +93,7 @@ def _symbols_to_keep(payload: ObjectFile) -> _Kept:
     inside = np.where(defined, section_index, 0)
     candidates = np.flatnonzero(allocated[inside] & defined)
     candidates = candidates[candidates > 0]
+    may_run_off = payload.symbols.may_run_off
     rows = [
         (index, name, size & 0xFFFF_FFFF)
         for index, name, size, in_merged in zip(
@@ -102,13 +103,12 @@ def _symbols_to_keep(payload: ObjectFile) -> _Kept:
             merged[inside[candidates]].tolist(),
             strict=True,
         )
-        if (name or isinstance(name, UnterminatedString)) and not (in_merged and name.startswith(b".L"))
+        if (name or (may_run_off and isinstance(name, UnterminatedString)))
+        and not (in_merged and name.startswith(b".L"))
     ]
     return _Kept(
         np.array([index for index, _, _ in rows], np.intp),
         [name[:NAME_LENGTH] for _, name, _ in rows],
         [size for *_, size in rows],
-        next((index for index, name, _ in rows if isinstance(name, UnterminatedString)), None)
-        if payload.symbols.may_run_off
-        else None,
+        next((index for index, name, _ in rows if isinstance(name, UnterminatedString)), None) if may_run_off else None,
     )

@@ -13,7 +13,7 @@ from xsplice_loader.payload import elf
 from xsplice_loader.payload.upload_buffer import in_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 ADDRESS_MASK = (1 << 64) - 1
 MAX_NOBITS = 2 << 20
@@ -122,6 +122,8 @@ class ObjectFile:
     """By section the entries that were not read from the file, but as something had changed them by then."""
     sent: ObjectFile | None = None
     """The payload as it was sent, of one that was read again after the upload buffer had changed."""
+    has_unterminated_names: bool = False
+    """Whether the name of any section runs on into unmapped memory."""
 
     def section(self, index: int) -> Section:
         """Return the section of a 1-based index, as everywhere in ELF."""
@@ -136,12 +138,13 @@ class ObjectFile:
         return text_of(name)
 
     @cached_property
-    def _by_name(self) -> dict[str, Section]:
+    def by_name(self) -> dict[str, Section]:
+        """The first section of each name."""
         return {section.name.decode("utf-8", "surrogateescape"): section for section in reversed(self.sections)}
 
     def section_named(self, name: str) -> Section | None:
         """Return the first section of that name (`spec/01 §6`: later ones are never seen)."""
-        return self._by_name.get(name)
+        return self.by_name.get(name)
 
     def name_that_runs_off(self, name: str) -> Section | None:
         """Return the section whose name Xen cannot compare with `name` when it searches for that one, if any."""
@@ -152,11 +155,6 @@ class ObjectFile:
             if runs_off(section.name, wanted):
                 return section
         return None
-
-    @cached_property
-    def has_unterminated_names(self) -> bool:
-        """Whether the name of any section runs on into unmapped memory."""
-        return any(isinstance(section.name, UnterminatedString) for section in self.sections)
 
     def bytes_of(self, section: Section) -> bytes:
         """Return a section's bytes in the file; for NOBITS zeros, 2 MiB of them at most."""
@@ -197,21 +195,19 @@ class ObjectFile:
             return np.frombuffer(self.data, elf.rela_dtype(section.entry_size), count, section.offset)
         return rows_in(self.pages, section.offset, section.entry_size, count, elf.RELA)
 
-    @cached_property
     def is_changed_by_symbols(self) -> bool:
-        """Whether anything else that Xen reads of the file has bytes of the symbol table."""
+        """Tell whether anything else that Xen reads of the file has bytes of the symbol table."""
         table = self.section(self.symbols.section_index)
         start, end = table.offset, table.offset + table.size
         headers = self.header.section_table_offset
         if headers < end and start < headers + self.header.section_count * self.header.section_header_size:
             return True
-        return any(
-            section.offset < end
-            and start < section.offset + section.size
-            and section.index != table.index
-            and not (section.is_nobits and section.is_allocated)
+        shared = [
+            section
             for section in self.sections
-        )
+            if section.offset < end and start < section.offset + section.size and section is not table
+        ]
+        return any(not (section.is_nobits and section.is_allocated) for section in shared)
 
     def changed(self, buffer: bytes) -> ObjectFile:
         """Return the payload as it is read when the upload buffer has changed to `buffer`.
@@ -234,7 +230,19 @@ class ObjectFile:
         table = rows_in(buffer, symbol_section.offset, symbol_section.entry_size, len(old_symbols), dtype).copy()
         table["name"] = old_symbols.table["name"]
         symbols = SymbolEntries(old_symbols.section_index, table, buffer[strings_at:], strings_at, may_run_off=True)
-        return replace(self, data=buffer, sections=tuple(sections), symbols=symbols, sent=sent)
+        return replace(
+            self,
+            data=buffer,
+            sections=tuple(sections),
+            symbols=symbols,
+            sent=sent,
+            has_unterminated_names=have_unterminated_names(sections),
+        )
+
+
+def have_unterminated_names(sections: Iterable[Section]) -> bool:
+    """Tell whether the name of any of some sections runs on into unmapped memory."""
+    return any(isinstance(section.name, UnterminatedString) for section in sections)
 
 
 def rows_in(buffer: bytes | np.ndarray, offset: int, stride: int, count: int, dtype: np.dtype[np.void]) -> np.ndarray:

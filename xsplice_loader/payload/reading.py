@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.payload.header import read_header
-from xsplice_loader.payload.object_file import ObjectFile
+from xsplice_loader.payload.object_file import ObjectFile, have_unterminated_names
 from xsplice_loader.payload.sections import (
     check_sections,
     check_symbol_names,
@@ -13,6 +13,7 @@ from xsplice_loader.payload.sections import (
     name_sections,
     read_sections,
     read_symbols,
+    wraps,
 )
 
 if TYPE_CHECKING:
@@ -41,4 +42,6 @@ def read(data: bytes, findings: Findings) -> ObjectFile | None:
     symbols = read_symbols(data, sections, symbol_section, findings)
     if symbols is None or not check_symbol_names(symbols, sections[symbol_section.link - 1].size, findings):
         return None
-    return ObjectFile(data, header, named, symbols)
+    # A name table that does not wrap ends with NUL.
+    runs_off = wraps(sections[header.name_table_index - 1]) and have_unterminated_names(named)
+    return ObjectFile(data, header, named, symbols, has_unterminated_names=runs_off)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xsplice_loader.c_strings import string_at
+from xsplice_loader.c_strings import MAX_NAME, string_at
 from xsplice_loader.payload import elf
 from xsplice_loader.payload.object_file import ADDRESS_MASK, MAX_NOBITS, Header, Section, SymbolEntries
 from xsplice_loader.payload.upload_buffer import in_pages
@@ -126,7 +126,8 @@ def _check_extent(section: Section, file_size: int, findings: Findings) -> None:
         )
 
 
-def _wraps(section: Section) -> bool:
+def wraps(section: Section) -> bool:
+    """Tell whether a section's bytes reach past the end of the address space."""
     return section.offset + section.size > ADDRESS_MASK
 
 
@@ -134,7 +135,7 @@ def _is_string_table(data: bytes, section: Section, findings: Findings) -> bool 
     """Tell whether a section is a string table; None where Xen does not survive the look at its ends."""
     if section.type != elf.SHT_STRTAB or section.size == 0:
         return False
-    if not _wraps(section):
+    if not wraps(section):
         return data[section.offset] == 0 and data[section.offset + section.size - 1] == 0
     pages = in_pages(data)
     for at in (section.offset, (section.offset + section.size - 1) & ADDRESS_MASK):
@@ -152,7 +153,7 @@ def _is_string_table(data: bytes, section: Section, findings: Findings) -> bool 
 
 def _strings_of(data: bytes, section: Section) -> bytes:
     """Return a string table's bytes: of one whose size wraps, everything up to the end of the upload's pages."""
-    if _wraps(section):
+    if wraps(section):
         return in_pages(data)[section.offset :]
     return data[section.offset : section.offset + section.size]
 
@@ -172,6 +173,7 @@ def name_sections(
     if not is_table:
         return None
     strings = _strings_of(data, table)
+    find = strings.find
     named, good = [], True
     for section in sections:
         at = header.section_table_offset + section.index * header.section_header_size
@@ -185,7 +187,9 @@ def name_sections(
             )
             good = False
         else:
-            named.append(Section(section.index, string_at(strings, name), *section[2:]))
+            end = find(0, name, name + MAX_NAME)
+            text = strings[name:end] if end >= 0 else string_at(strings, name)
+            named.append(Section(section.index, text, *section[2:]))
     return tuple(named) if good else None
 
 
@@ -226,7 +230,7 @@ def read_symbols(
     names = _strings_of(data, strings)
     # Xen counts in 32 bits.
     count = (section.size // section.entry_size) & 0xFFFF_FFFF
-    if not _wraps(section):
+    if not wraps(section):
         table = np.frombuffer(data, elf.symbol_dtype(section.entry_size), count, section.offset)
     elif count == 1:
         # Entry 0 is never read.
@@ -234,7 +238,7 @@ def read_symbols(
     else:
         _refuse_wild_table(data, section, count, strings, findings)
         return None
-    return SymbolEntries(section.index, table, names, strings.offset, may_run_off=_wraps(strings))
+    return SymbolEntries(section.index, table, names, strings.offset, may_run_off=wraps(strings))
 
 
 def _refuse_wild_table(data: bytes, section: Section, count: int, strings: Section, findings: Findings) -> None:

@@ -77,26 +77,29 @@ def _joined(payload: ObjectFile, placement: Placement, groups: list[RelocationSe
     if len(groups) < 2 or count > BLOCK:
         return None
     # Sections may land on others with such alignments, and then it matters who writes last (`spec/02 §3`).
-    if any(not 0 < section.alignment <= PAGE_SIZE for section in payload.sections if section.is_allocated):
+    if [True for section in payload.sections if not 0 < section.alignment <= PAGE_SIZE and section.is_allocated]:
         return None
     lengths = [len(group.entries) for group in groups]
     if lengths != [group.section.size // group.section.entry_size for group in groups]:
         return None
     target = np.repeat(np.array([group.target.index for group in groups], np.int64), lengths)
     size = np.repeat(np.array([group.target.size for group in groups], np.uint64), lengths)
-    offset, kind, symbol, addend = (
-        np.concatenate([group.entries[column] for group in groups]) for column in ("offset", "type", "symbol", "addend")
-    )
+    dtype = groups[0].entries.dtype
+    if [True for group in groups if group.entries.dtype is not dtype]:
+        return None
+    # Joined as bytes: joining column by column takes five times as long.
+    rows = np.frombuffer(b"".join([group.entries.tobytes() for group in groups]), dtype)
+    offset, kind, symbol, addend = rows["offset"], rows["type"], rows["symbol"].copy(), rows["addend"].copy()
     relative = (kind == R_X86_64_PC32) | (kind == R_X86_64_PLT32)
     absolute = kind == R_X86_64_64
     width = np.where(relative, 4, np.where(absolute, 8, 0)).astype(np.uint64)
     in_order = (
-        (relative | absolute | (kind == R_X86_64_NONE)).all()
-        and (symbol > 0).all()
-        and (symbol < len(payload.symbols)).all()
-        and (offset < size).all()
-        and (offset + width <= size).all()
-        and not _overlap(target, offset, width)
+        np.count_nonzero(relative | absolute | (kind == R_X86_64_NONE)) == count
+        and np.count_nonzero(symbol) == count
+        and np.count_nonzero(symbol < len(payload.symbols)) == count
+        and np.count_nonzero(offset < size) == count
+        and np.count_nonzero(offset + width <= size) == count
+        and not _overlap(target, offset, width, len({group.target.index for group in groups}))
     )
     if not in_order:
         return None
@@ -112,15 +115,16 @@ def _joined(payload: ObjectFile, placement: Placement, groups: list[RelocationSe
     )
 
 
-def _overlap(target: np.ndarray, offset: np.ndarray, width: np.ndarray) -> bool:
-    """Tell whether any two fields share a byte. Then the order of writing matters."""
+def _overlap(target: np.ndarray, offset: np.ndarray, width: np.ndarray, targets: int) -> bool:
+    """Tell whether any two fields share a byte, in `targets` sections. Then the order of writing matters."""
     same = target[1:] == target[:-1]
-    is_sorted = (~same | (offset[1:] > offset[:-1])).all()
-    if not is_sorted or np.count_nonzero(~same) + 1 != len(np.unique(target)):
+    borders = len(same) - np.count_nonzero(same)
+    is_sorted = np.count_nonzero(same & (offset[1:] <= offset[:-1])) == 0
+    if not is_sorted or borders + 1 != targets:
         order = np.lexsort((offset, target))
         target, offset, width = target[order], offset[order], width[order]
         same = target[1:] == target[:-1]
-    return bool((same & (offset[1:] - offset[:-1] < width[:-1])).any())
+    return bool(np.count_nonzero(same & (offset[1:] - offset[:-1] < width[:-1])))
 
 
 def apply(joint: Joint, placement: Placement, symbols: ResolvedSymbols, image: np.ndarray) -> bool:

@@ -96,6 +96,8 @@ class _Sorts(NamedTuple):
     """Their names."""
     strange: np.ndarray
     """The indices of those whose section index is none."""
+    change_file: bool
+    """Whether storing their values changes anything else that Xen reads of the file."""
 
 
 _known: WeakKeyDictionary[ObjectFile, dict[bool, _Sorts]] = WeakKeyDictionary()
@@ -107,7 +109,7 @@ def _sorts_of(payload: ObjectFile, placement: Placement, release: Release) -> _S
     index = table["section"]
     defined = (index != elf.SHN_UNDEF) & (index < payload.header.section_count)
     sections = np.where(defined, index, 0)
-    refused = np.array([False, *(is_refused(section, release) for section in payload.sections)])
+    refused = np.array([False, *[is_refused(section, release) for section in payload.sections]])
     placed = np.array([place.index for place in placement.places], np.intp)
     has_address = np.zeros(payload.header.section_count, bool)
     has_address[placed] = True
@@ -127,6 +129,7 @@ def _sorts_of(payload: ObjectFile, placement: Placement, release: Release) -> _S
         undefined,
         tuple(payload.symbols.names(undefined)),
         strange,
+        payload.is_changed_by_symbols(),
     )
 
 
@@ -150,7 +153,7 @@ def resolve(payload: ObjectFile, placement: Placement, lookup: Lookup, findings:
     undefined, names, strange = sorts.undefined, sorts.names, sorts.strange
     buffer: bytes | None = None
     name_of: Callable[[int], bytes | None] = symbols.name
-    if payload.is_changed_by_symbols:
+    if sorts.change_file:
         # Few payloads are, and none that a linker made.
         from xsplice_loader.relocation.symbol_values import store_values  # noqa: PLC0415
 
