@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xsplice_loader.c_strings import MAX_NAME, UnterminatedString, runs_off, string_at
+from xsplice_loader.c_strings import KEPT_NAME, SHOWN_NAME, UnterminatedString, runs_off, string_at
 from xsplice_loader.payload import elf
 from xsplice_loader.payload.upload_buffer import in_pages
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 ADDRESS_MASK = (1 << 64) - 1
 MAX_NOBITS = 2 << 20
 """Bytes that a NOBITS section may ask for where the release limits them (`spec/01 5.5`)."""
-
-SHOWN_NAME = 1024
-"""Bytes of a name that are shown; a line of Xen's log takes no more."""
 
 
 def text_of(name: bytes) -> str:
@@ -105,7 +102,7 @@ class SymbolEntries:
         strings = self.strings
         find = strings.find
         for offset in self.table["name"][indices].tolist():
-            end = find(0, offset, offset + MAX_NAME)
+            end = find(0, offset, offset + KEPT_NAME)
             yield strings[offset:end] if end >= 0 else string_at(strings, offset)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xsplice_loader.c_strings import MAX_NAME, string_at
+from xsplice_loader.c_strings import KEPT_NAME, string_at
 from xsplice_loader.payload import elf
 from xsplice_loader.payload.object_file import ADDRESS_MASK, MAX_NOBITS, Header, Section, SymbolEntries
 from xsplice_loader.payload.upload_buffer import in_pages
@@ -187,7 +187,7 @@ def name_sections(
             )
             good = False
         else:
-            end = find(0, name, name + MAX_NAME)
+            end = find(0, name, name + KEPT_NAME)
             text = strings[name:end] if end >= 0 else string_at(strings, name)
             named.append(Section(section.index, text, *section[2:]))
     return tuple(named) if good else None

@@ -93,7 +93,7 @@ class _Sorts(NamedTuple):
     undefined: np.ndarray
     """The indices of those to look up."""
     names: tuple[bytes, ...]
-    """Their names."""
+    """Their names; none where storing values may change them."""
     strange: np.ndarray
     """The indices of those whose section index is none."""
     change_file: bool
@@ -119,6 +119,7 @@ def _sorts_of(payload: ObjectFile, placement: Placement, release: Release) -> _S
     to_use = defined & ~refused[sections]
     usable = to_use | absolute
     usable[0] = False
+    change_file = payload.is_changed_by_symbols()
     return _Sorts(
         placed,
         np.array([place.start for place in placement.places], np.uint64),
@@ -127,9 +128,9 @@ def _sorts_of(payload: ObjectFile, placement: Placement, release: Release) -> _S
         usable,
         to_use & ~has_address[sections],
         undefined,
-        tuple(payload.symbols.names(undefined)),
+        () if change_file else tuple(payload.symbols.names(undefined)),
         strange,
-        payload.is_changed_by_symbols(),
+        change_file,
     )
 
 
