@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,37 @@ def test_names_of_a_megabyte_cost_no_gigabyte() -> None:
     assert (result.errno_name, result.stage) == ("ENOENT", "resolution")
     assert len(result.findings[0].symbol or "") <= 1025
     assert peak < 64 << 20
+
+
+@pytest.mark.parametrize("changes_itself", [False, True])
+def test_thousands_of_long_names_in_few_bytes_cost_little(changes_itself: bool) -> None:
+    """Each of 5000 undefined symbols has another 4 KiB of one string as its name."""
+    count, letters, names = 5000, 20_000, b"\0.symtab\0.strtab\0.shstrtab\0.text\0"
+    symbols = bytes(24) + b"".join(struct.pack("<IBBHQQ", 1 + 3 * i, 0x10, 0, 0, 0, 0) for i in range(count))
+    strings = b"\0" + b"A" * letters + b"\0"
+    strings_at = 64 + len(symbols)
+    names_at = strings_at + len(strings)
+    headers_at = names_at + len(names)
+    # Where .text has bytes of the symbol table, Xen's values change what is read later.
+    text = (64 + 24, 16) if changes_itself else (names_at, 16)
+    rows = (
+        (0,) * 10,
+        (1, 2, 0, 0, 64, len(symbols), 2, 1, 8, 24),
+        (9, 3, 0, 0, strings_at, len(strings), 0, 0, 1, 0),
+        (17, 3, 0, 0, names_at, len(names), 0, 0, 1, 0),
+        (27, 1, 6, 0, *text, 0, 0, 1, 0),
+    )
+    header = b"\x7fELF\x02\x01\x01" + bytes(9)
+    header += struct.pack("<HHIQQQIHHHHHH", 1, 62, 1, 0, 0, headers_at, 0, 64, 0, 0, 64, len(rows), 3)
+    data = header + symbols + strings + names + b"".join(struct.pack("<IIQQQQIIQQ", *row) for row in rows)
+    tracemalloc.start()
+    result = load(data, MODEL, release="4.14.6")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    unknown = [finding for finding in result.findings if finding.rule == "XSP071"]
+    assert len(unknown) == count
+    # For each a message, a name and a line of Xen's log with a kilobyte of it, and its own kilobyte.
+    assert peak < 8192 * count
 
 
 def test_entry_0_of_the_symbol_table_is_never_read() -> None:
