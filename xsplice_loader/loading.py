@@ -29,10 +29,9 @@ from xsplice_loader.livepatch.sections import (
     check_xen_build_id_early,
 )
 from xsplice_loader.livepatch.symbol_table import build_symbol_table
-from xsplice_loader.memory.address_space import UPPER_HALF, Mapping
+from xsplice_loader.memory.allocation import Allocation
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
 from xsplice_loader.memory.sparse import copied
-from xsplice_loader.memory.vmalloc import OutOfMemoryError
 from xsplice_loader.payload import ObjectFile, PayloadFile, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
 from xsplice_loader.relocation.numbers import signed
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 
     from xsplice_loader.livepatch.moved_branches import MovedBranch
     from xsplice_loader.memory.address_space import UnknownRange
-    from xsplice_loader.memory.placement import Layout
     from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import Finding, PatchedFunction
 
@@ -84,7 +82,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
     story.was_placed = findings.deciding is None
     layout = lay_out(payload, findings)
     story.was_placed = story.was_placed and findings.deciding is None
-    space = _Allocation(host, layout, for_real=findings.deciding is None)
+    space = Allocation(host, layout, for_real=findings.deciding is None)
     mapping = space.allocate(findings)
     if mapping is None:
         check_special_sections(payload, findings)
@@ -185,14 +183,14 @@ def _copy_sections(payload: ObjectFile, placement: Placement, image: np.ndarray,
 
     Returns whether Xen survives it.
     """
-    memory, file = image.data, memoryview(payload.data)
+    memory, file, sections, room = image.data, memoryview(payload.data), payload.sections, len(image)
     for index, _, _, start, size in placement.places:
-        section = payload.section(index)
-        if size and start > len(image) - size:
+        section = sections[index - 1]
+        if size and start > room - size:
             findings.add(
                 placing.COPY_PAST_RANGE,
                 f"section {section.text_name} would be written from {signed(start):#x} to {signed(start) + size:#x} of "
-                f"a range of {len(image):#x} bytes",
+                f"a range of {room:#x} bytes",
                 section=section.text_name,
                 index=index,
             )
@@ -246,13 +244,14 @@ def _begins_a_name(host: HostState, prefix: bytes) -> bool:
 
 def _known_name_test(host: HostState) -> Callable[[bytes], bool]:
     """Return the test whether a name is taken. The model's names say nothing about an assumed hypervisor's."""
+    search: Callable[[bytes], int | None]
     if host.hypervisor.assumed:
         search = host.address_in_payloads
     elif host.payloads:
         search = host.address_of
     else:
         # A payload may have a symbol for each of its lines, and most are the first on their host.
-        search = host.hypervisor.symbols.address_of
+        search = host.hypervisor.symbols.finder
     return lambda name: search(name) is not None
 
 
@@ -273,59 +272,6 @@ def _loaded_ids(host: HostState) -> dict[bytes, str]:
         for loaded in reversed(host.payloads)
         if loaded.build_id is not None
     }
-
-
-class _Allocation:
-    """The payload's mapped pages: taken, and given back where the payload is refused."""
-
-    def __init__(self, host: HostState, layout: Layout, *, for_real: bool) -> None:
-        """`for_real` is false where Xen refused before placing: then the design's own books are left alone."""
-        self.host = host
-        self.pages = layout.pages
-        self.place = host.place if for_real else None
-        self.virtual = host.virtual if for_real else host.stand_in()
-
-    def allocate(self, findings: Findings) -> Mapping | None:
-        """Take frames and an address for them, and return them mapped (`spec/02 §6`)."""
-        if not self.pages:
-            findings.add(
-                observations.NOTHING_LOADABLE, "no section of the payload is loaded; it gets a range of no pages"
-            )
-        try:
-            if self.place is not None:
-                self._warn_of_place(self.place, findings)
-            mapping = self.virtual.vmalloc(self.pages)
-        except OutOfMemoryError as error:
-            findings.add(placing.NO_MEMORY, str(error))
-            return None
-        if self.host.range_end is not None and mapping.end > self.host.range_end:
-            findings.add(
-                observations.BEYOND_ARENA,
-                f"the payload's pages {mapping.start:#018x}-{mapping.end:#018x} lie beyond the end of the range for "
-                f"payloads, {self.host.range_end:#018x}",
-            )
-        return mapping
-
-    def _warn_of_place(self, base: int, findings: Findings) -> None:
-        occupant = self.host.memory.occupant(base, self.pages)
-        if occupant is not None:
-            findings.add(observations.PLACED_BY_HAND, f"at {base:#018x} there is {occupant}")
-        elif base < UPPER_HALF:
-            findings.add(
-                observations.PLACED_BY_HAND,
-                f"{base:#018x} is not in the upper half of the address space, where Xen lives",
-            )
-
-    def secure(self, placement: Placement) -> None:
-        """Set the permissions of the three regions, the load's last step (`spec/02 §5`)."""
-        for region in placement.regions:
-            if pages := region.pages:
-                end = region.address + pages * PAGE_SIZE
-                self.host.memory.modify_mappings(region.address, end, region.permissions)
-
-    def release(self, mapping: Mapping) -> None:
-        """Give everything back."""
-        self.virtual.vfree(mapping)
 
 
 class _Story:
@@ -371,7 +317,7 @@ class _Story:
             findings=tuple(self.findings),
             log=self.findings.lines,
             image_bytes=image,
-            unknown=tuple(self._unknown(part) for part in unknown),
+            unknown=tuple(map(self._unknown, unknown)),
             trace=self.trace if self.was_placed else None,
             measure=self.measure if self.was_placed else None,
         )

@@ -68,6 +68,9 @@ def known_patch_offset(old_addr: int, memory: AddressSpace, release: Release) ->
     """
     if not release.endbr64_forms:
         return 0
+    whole = memory.read(old_addr, ENDBR64_SIZE)
+    if whole is not None:
+        return patch_offset(whole, release)
     start = memory.read_entry(old_addr, ENDBR64_SIZE)
     if not any(start.may_be(form) for form in release.endbr64_forms):
         return 0

@@ -9,7 +9,7 @@ from xsplice_loader.livepatch import functions
 from xsplice_loader.livepatch.live_functions import NO_FUNCTIONS, LiveTable
 from xsplice_loader.livepatch.loaded import has_whole_entries
 from xsplice_loader.livepatch.notes import NOTE_HEADER, BrokenNote, LiveId, NotedId, parse_build_id
-from xsplice_loader.livepatch.sections import XEN_DEPENDS, find_section, refuse_overrun
+from xsplice_loader.livepatch.sections import XEN_DEPENDS, find_section, may_find, refuse_overrun
 from xsplice_loader.memory.placement import is_refused
 from xsplice_loader.rules import content as rules
 from xsplice_loader.rules.errnos import ERRNOS
@@ -79,7 +79,7 @@ def prepare(
     xen_depends = None
     if findings.release.xen_build_id_check == "late":
         xen_depends = _read_note(sections, XEN_DEPENDS, rules.XEN_DEPENDS_LATE_MALFORMED, findings)
-    if sections.payload.has_unterminated_names or any(map(sections.payload.section_named, TABLES)):
+    if may_find(sections.payload, TABLES):
         # Few payloads have tables, and what carries them out takes longer to import than most payloads to load.
         from xsplice_loader.livepatch.tables import prepare_tables  # noqa: PLC0415
 
@@ -207,6 +207,8 @@ def _live_table(sections: LoadedSections, release: Release) -> LiveTable:
 
 
 def _check_hooks(payload: ObjectFile, findings: Findings) -> None:
+    if not may_find(payload, findings.release.hook_arrays) and not may_find(payload, findings.release.single_hooks):
+        return
     for name in findings.release.hook_arrays:
         section = find_section(payload, name, "prepare", findings)
         if section is not None:
@@ -261,8 +263,10 @@ def _read_note(sections: LoadedSections, name: str, malformed: Rule, findings: F
     parsed = parse_build_id(memory, section.size)
     if not isinstance(parsed, BrokenNote):
         address = sections.placement.addresses.get(section.index)
-        # Padding of the name may make the id end up to 3 bytes after the payload's last page.
-        contents = parsed.contents + bytes(min(3, parsed.size - len(parsed.contents)))
+        contents = parsed.contents
+        if len(contents) < parsed.size:
+            # Padding of the name may make the id end up to 3 bytes after the payload's last page.
+            contents += bytes(min(3, parsed.size - len(contents)))
         return LiveId(None if address is None else address + parsed.offset, contents)
     if parsed.errno is None:
         refuse_overrun(section, findings)

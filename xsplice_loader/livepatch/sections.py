@@ -10,6 +10,8 @@ from xsplice_loader.rules.errnos import ERRNOS
 from xsplice_loader.rules.sections import UPLOAD_OVERRUN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from xsplice_loader.findings import Findings
     from xsplice_loader.payload import ObjectFile, Section
     from xsplice_loader.rules.rule import Stage
@@ -88,6 +90,11 @@ def find_section(payload: ObjectFile, name: str, stage: Stage, findings: Finding
     if payload.has_unterminated_names:
         _check_search(payload, name, stage, findings)
     return payload.by_name.get(name)
+
+
+def may_find(payload: ObjectFile, names: Iterable[str]) -> bool:
+    """Tell whether looking for these sections may find any, or go wrong."""
+    return payload.has_unterminated_names or not payload.by_name.keys().isdisjoint(names)
 
 
 def _check_search(payload: ObjectFile, name: str, stage: Stage, findings: Findings) -> None:

@@ -58,6 +58,8 @@ class Layout(NamedTuple):
     """Whole pages for all of it."""
     writable: tuple[Section, ...]
     """The placed rw sections, for the question whether the payload may be applied again."""
+    starts: dict[RegionName, int]
+    """Where each region begins, in bytes from the base."""
 
 
 class Placement(NamedTuple):
@@ -155,21 +157,23 @@ def _lay_out(payload: ObjectFile, findings: Findings) -> Layout:
         if region == "rw":
             writable.append(section)
     total = (_page_align(sizes["text"]) + _page_align(sizes["rw"]) + sizes["ro"]) & ADDRESS_MASK
-    starts = _region_starts(sizes, 0)
+    starts = _region_starts(sizes)
     moved = tuple(row._replace(start=(starts[row.region] + row.start) & ADDRESS_MASK) for row in places)
-    return Layout(moved, sizes, -(-total // PAGE_SIZE), tuple(writable))
+    return Layout(moved, sizes, -(-total // PAGE_SIZE), tuple(writable), starts)
 
 
 def place(layout: Layout, base: int) -> Placement:
     """Turn distances into addresses, the text region starting at `base`."""
-    starts = _region_starts(layout.sizes, base)
-    text, rw, ro = (Region(name, starts[name], layout.sizes[name], PERMISSIONS[name]) for name in ORDER)
+    starts, sizes = layout.starts, layout.sizes
+    text, rw, ro = [
+        Region(name, (base + starts[name]) & ADDRESS_MASK, sizes[name], PERMISSIONS[name]) for name in ORDER
+    ]
     addresses = {index: (base + start) & ADDRESS_MASK for index, _, _, start, _ in layout.places}
     return Placement((text, rw, ro), layout.pages, addresses, layout.places)
 
 
-def _region_starts(sizes: Mapping[RegionName, int], base: int) -> dict[RegionName, int]:
-    starts, address = {}, base
+def _region_starts(sizes: Mapping[RegionName, int]) -> dict[RegionName, int]:
+    starts, address = {}, 0
     for name in ORDER:
         starts[name] = address
         address = (address + _page_align(sizes[name])) & ADDRESS_MASK
