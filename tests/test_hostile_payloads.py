@@ -198,7 +198,7 @@ def test_a_function_without_name_that_a_hook_forgets() -> None:
     host = Host(MODEL, release="4.17.7", hook_runner=run_hook)
     assert host.upload("p", forge(source + "#! damage: rela .rela.livepatch.funcs 0 type 0\n")).accepted
     log = host.apply("p").log
-    assert any(line.endswith("a function: 'noname' with inconsistent applied state.") for line in log)
+    assert any((line or "").endswith("a function: 'noname' with inconsistent applied state.") for line in log)
 
 
 def test_a_stored_value_that_wraps() -> None:

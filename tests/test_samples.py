@@ -90,7 +90,7 @@ def check(path: Path, case: Case, read: Callable[[str], bytes]) -> None:
         step = tool.run(str(expected), expected.words(path.stem))
         assert (step.rc, step.errno) == (expected.status, expected.errno), step
         assert (step.crash is None) == (expected.status is not None)
-        lines = iter(line.removeprefix("livepatch: ").strip() for line in step.log)
+        lines = iter((line or "").removeprefix("livepatch: ").strip() for line in step.log)
         missing = [line for line in expected.logs if line not in lines]
         assert not missing, step.log
         check_contents(tool.host, path.stem, expected.contents)

@@ -1,7 +1,7 @@
 r"""What a load comes to: frozen records, nothing that computes.
 
 Addresses are unsigned 64-bit integers, sizes and offsets bytes. Names are text, with `\xNN` for bytes that
-are not UTF-8; whoever shows them escapes what his medium needs escaped.
+are not UTF-8; a report escapes what its medium needs escaped.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class ActionResult(NamedTuple):
     """What the payload's status holds afterwards; None where there is no such payload."""
     is_applied: bool = False
     """Whether the payload is applied afterwards."""
-    log: tuple[str, ...] = ()
-    """The lines that Xen prints on its console, as they stand there."""
+    log: tuple[str | None, ...] = ()
+    """The lines that Xen prints on its console; None: one that depends on what is unknown."""
     findings: tuple[Finding, ...] = ()
     unknown: str | None = None
     """Why what comes of the action is unknown: a hook that could not be followed to its end."""
@@ -169,12 +169,12 @@ class Step(NamedTuple):
     """The last error number that the tool showed."""
     out: tuple[str, ...]
     err: tuple[str, ...]
-    log: tuple[str, ...]
-    """What was printed on Xen's console, as it stands there."""
+    log: tuple[str | None, ...]
+    """What was printed on Xen's console, line by line; None: a line that depends on what is unknown."""
     list: tuple[str, ...]
-    """The rows that `xen-livepatch list` shows now, without its heading."""
+    """The rows that `xen-livepatch list` shows now, without its heading; none where the outcome is unknown."""
     payload_rc: int | None
-    """What the status of the payload holds that the command was about; None where there is none."""
+    """What the status of the payload holds that the command was about; None where there is none, or it is unknown."""
     patched: tuple[PatchedBytes, ...]
     """At every address that was patched so far."""
     findings: tuple[Finding, ...]
@@ -184,12 +184,12 @@ class Step(NamedTuple):
     @property
     def messages(self) -> tuple[str, ...]:
         """What the live-patch code logged, without `livepatch: `."""
-        return tuple(line.split(LIVEPATCH, 1)[1] for line in self.log if LIVEPATCH in line)
+        return tuple(line.split(LIVEPATCH, 1)[1] for line in self.log if line is not None and LIVEPATCH in line)
 
     @property
-    def console(self) -> tuple[str, ...]:
+    def console(self) -> tuple[str | None, ...]:
         """What else was printed on Xen's console."""
-        return tuple(line for line in self.log if LIVEPATCH not in line)
+        return tuple(line for line in self.log if line is None or LIVEPATCH not in line)
 
     @property
     def is_last(self) -> bool:
@@ -319,7 +319,7 @@ class LoadResult:
     unknown: tuple[UnknownBytes, ...] = ()
     """Bytes of it that depend on memory which Xen fills in while it boots, ascending; they are as before that step."""
     trace: LoadTrace | None = None
-    """What the steps made, for whoever wants to look closer; None if the payload was never placed."""
+    """Intermediate results of the load; None if the payload was never placed."""
 
     measure: Callable[[], Window] | None = None
     """Measures the window; None if the payload's content was never reached."""

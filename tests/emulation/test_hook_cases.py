@@ -125,5 +125,5 @@ def test_a_hook_that_never_ends() -> None:
     assert [step.rc for step in steps] == [0, None]
     assert steps[1].unknown is not None
     assert "did not end within" in steps[1].unknown
-    assert (steps[1].crash, steps[1].errno, steps[1].payload_rc) == (None, None, 0)
+    assert (steps[1].crash, steps[1].errno, steps[1].payload_rc, steps[1].list) == (None, None, None, ())
     assert "completed" not in " ".join(steps[1].out)

@@ -191,5 +191,5 @@ def test_a_hook_prints_what_it_printed_on_the_real_machine(known: Known) -> None
     host = Host(hypervisor, hook_runner=run_hook)
     assert host.upload("hook", forge(HOOK, xen_build_id=hypervisor.build_id)).accepted
     done = host.apply("hook")
-    lines = [line for line in done.log if not line.startswith("livepatch: ")]
+    lines = [line for line in done.log if not (line or "").startswith("livepatch: ")]
     assert (done.rc, tuple(lines)) == (0, PRINTED)

@@ -77,6 +77,6 @@ def lines_apart(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(part for line in lines for part in _RUN_ON.sub(r"\1\nlivepatch: ", line).split("\n"))
 
 
-def lines_of_log(log: Iterable[str]) -> tuple[str, ...]:
+def lines_of_log(log: Iterable[str | None]) -> tuple[str, ...]:
     """Return log lines of the program as the console shows them: a newline in a name ends a line."""
-    return tuple(part for line in log for part in line.split("\n"))
+    return tuple(part for line in log for part in (line or "").split("\n"))

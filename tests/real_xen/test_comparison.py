@@ -37,7 +37,7 @@ def as_foretold(step: Foretold) -> Observed:
     text = bytearray(BOOTED)
     for address, byte in step.written.items():
         text[address - TEXT.start] = byte
-    log = step.step.log
+    log = tuple(line or "" for line in step.step.log)
     return Observed(
         step.command, step.step.rc, step.step.out, step.step.err, log, step.listing, step.x, dict(step.images),
         bytes(text), {address: site.contents for address, site in step.sites.items()}, None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from xsplice_loader.emulation.heap_dependence import Difference, difference
+from xsplice_loader.emulation.outcomes import HOOK_LIMITS
 from xsplice_loader.emulation.pages import by_pages
-from xsplice_loader.emulation.running import DEFAULT_LIMITS, execute
+from xsplice_loader.emulation.running import execute
 from xsplice_loader.host.hooks import HookCall, HookOutcome
-from xsplice_loader.host.structures import is_on_heap
 from xsplice_loader.host.write_access import write_access
-from xsplice_loader.livepatch.hooks import POINTER_SIZE
 from xsplice_loader.memory.address_space import MemoryFault
 
 if TYPE_CHECKING:
@@ -26,41 +26,51 @@ AROUND = frozenset(f".livepatch.hooks.{name}" for name in ("preapply", "postappl
 """The hooks that are called before and after patching, with interrupts enabled; the others are called in between."""
 
 
-def run_hook(host: HostState, call: HookCall, *, limits: Limits = DEFAULT_LIMITS) -> HookOutcome:
+def run_hook(host: HostState, call: HookCall, *, limits: Limits = HOOK_LIMITS) -> HookOutcome:
     """Run a hook in a host's memory; a `HookRunner`.
 
     What it wrote stays if it came to its end, and only then: half of its work would be a state that no real machine is
-    ever in. What it had printed is kept.
+    ever in. What it had printed is kept. A second run, with Xen's structures at other addresses, shows what depends on
+    these addresses; bytes that do are unknown afterwards.
 
     Raises:
         EmulatorMissingError: the extra `emulate` is not installed.
     """
-    done = execute(
+    done = _execute(host, call, call.argument, limits)
+    outcome, reason = done.ending
+    if outcome == "stopped":
+        return HookOutcome(console=done.console, unknown=reason)
+    found = _compare(host, call, done, limits)
+    if outcome == "crash":
+        crash = reason if found.unknown is None else None
+        return HookOutcome(console=found.console, crash=crash, unknown=found.unknown, depends_on_heap=found.what)
+    for write in done.writes:
+        _keep(host.memory, write)
+    for address in found.written:
+        with suppress(MemoryFault):
+            host.memory.make_unknown(address, 1, "where Xen's heap puts structures")
+    value = done.machine.register("RAX") & 0xFFFF_FFFF
+    return HookOutcome(value - (1 << 32) if value >> 31 else value, found.console, found.unknown, found.what)
+
+
+def _execute(host: HostState, call: HookCall, argument: int | None, limits: Limits) -> Execution:
+    return execute(
         host,
         call.address,
-        () if call.argument is None else (call.argument,),
+        () if argument is None else (argument,),
         limits=limits,
         may_be_interrupted=call.section in AROUND,
         may_write=_write_access(host, call),
     )
-    outcome, reason = done.ending
-    if outcome == "crash":
-        return HookOutcome(console=done.console, crash=reason)
-    if outcome == "stopped":
-        return HookOutcome(console=done.console, unknown=reason)
-    for write in done.writes:
-        _keep(host.memory, write)
-    value = done.machine.register("RAX") & 0xFFFF_FFFF
-    return HookOutcome(value - (1 << 32) if value >> 31 else value, done.console, depends_on_heap=_pointer_kept(done))
 
 
-def _pointer_kept(done: Execution) -> str | None:
-    """Say where a hook left the address of one of Xen's structures, if it did."""
-    for write in done.writes:
-        for offset in range(-write.address % POINTER_SIZE, len(write.after) - POINTER_SIZE + 1, POINTER_SIZE):
-            if is_on_heap(int.from_bytes(write.after[offset : offset + POINTER_SIZE], "little")):
-                return f"keeps an address on Xen's heap at {write.address + offset:#018x}"
-    return None
+def _compare(host: HostState, call: HookCall, done: Execution, limits: Limits) -> Difference:
+    """Run the hook once more where Xen's structures are elsewhere, and return what differs."""
+    if call.elsewhere is None:
+        return Difference(done.console)
+    with call.elsewhere() as elsewhere:
+        again = _execute(host, call, elsewhere.argument, limits)
+        return difference(call.section, done, again, elsewhere)
 
 
 def _keep(memory: AddressSpace, write: Write) -> None:

@@ -17,6 +17,10 @@ class Limits(NamedTuple):
     """Every repetition of a string instruction counts. Not seconds: the same code ends the same way everywhere."""
 
 
+HOOK_LIMITS = Limits(200_000)
+"""For hooks: in most of them all processors wait, so a real one is far from that, and each action may run several."""
+
+
 class PathStep(NamedTuple):
     """A function that was entered."""
 

@@ -16,7 +16,7 @@ from xsplice_loader.emulation.outcomes import Ending
 from xsplice_loader.emulation.printing import Console, Sources, UnsupportedFormatError, formatted
 from xsplice_loader.emulation.stack import USABLE
 from xsplice_loader.emulation.thunks import THUNK_SIZE, thunks
-from xsplice_loader.host.structures import is_stand_in
+from xsplice_loader.host.heap import is_placeholder
 from xsplice_loader.livepatch import bug_frames
 from xsplice_loader.livepatch.bug_frames import BugFrame, BugTable
 from xsplice_loader.memory.address_space import ADDRESS_MASK, UPPER_HALF, MemoryFault
@@ -236,8 +236,8 @@ class System:
         verb = _VERBS[trap.access]
         if self._stack.is_processor_data(address):
             return f"{verb} the top of the stack, where Xen keeps `current` and other data of the processor"
-        if is_stand_in(address):
-            return f"{verb} {address:#018x}, which stands in for an address of Xen's that is not known"
+        if is_placeholder(address):
+            return f"{verb} {address:#018x}, a placeholder for an address that is unknown"
         if address < _LOWER_HALF_END:
             return f"{verb} {address:#018x}, in the lower half of the address space, which is a guest's"
         if address < UPPER_HALF or self._is_mapped(address) or self._stack.is_overrun(address):
@@ -258,7 +258,7 @@ class System:
         if self._stack.is_overrun(address):
             return f"uses up the stack of {USABLE // 1024} KiB at {where}"
         if address < UPPER_HALF:
-            return f"causes a general protection fault at {where}: {address:#018x} is no canonical address"
+            return f"causes a general protection fault at {where}: {address:#018x} is not a canonical address"
         what = _VERBS[trap.access]
         state = "which is not mapped"
         if self._is_mapped(address):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from xsplice_loader.host.hooks import HookCall, HookOutcome
+from xsplice_loader.host.hooks import Elsewhere, HookCall, HookOutcome
 from xsplice_loader.livepatch.loaded import UnknownContentsError
 from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.rules import actions as rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from xsplice_loader.host.hooks import HookRunner
     from xsplice_loader.host.transcript import Transcript
@@ -63,15 +64,15 @@ class Context:
             return HookOutcome()
         outcome = self._run(self.runner, loaded, kind, address)
         self.transcript.lines += outcome.console
+        if outcome.depends_on_heap is not None:
+            self.transcript.add(
+                rules.HEAP_ADDRESS, f"{kind} of {loaded.shown_name} {outcome.depends_on_heap}", section=kind
+            )
         if outcome.crash is not None:
             self.transcript.die(rules.HOOK_DIED, f"{kind} of {loaded.shown_name} {outcome.crash}", section=kind)
         if outcome.unknown is not None:
             self.transcript.give_up(
                 rules.HOOK_NOT_FOLLOWED, f"{kind} of {loaded.shown_name} {outcome.unknown}", section=kind
-            )
-        if outcome.depends_on_heap is not None:
-            self.transcript.add(
-                rules.HEAP_ADDRESS, f"{kind} of {loaded.shown_name} {outcome.depends_on_heap}", section=kind
             )
         return outcome
 
@@ -84,7 +85,15 @@ class Context:
         structures = self.host.structures
         structures.lay_out(self.host)
         passed = structures.payload(loaded) if kind in self.host.release.single_hooks else None
-        outcome = runner(self.host, HookCall(loaded.name, kind, address, passed))
+
+        @contextmanager
+        def elsewhere() -> Iterator[Elsewhere]:
+            with structures.elsewhere(self.host) as copy:
+                yield Elsewhere(
+                    None if passed is None else copy.payload(loaded), copy.original_address, structures.holds
+                )
+
+        outcome = runner(self.host, HookCall(loaded.name, kind, address, passed, elsewhere))
         try:
             structures.take_over(self.host)
         except NotFollowedError as error:

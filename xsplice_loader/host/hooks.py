@@ -9,7 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from xsplice_loader.host_state import HostState
+
+
+class Elsewhere(NamedTuple):
+    """A host whose heap is at other addresses."""
+
+    argument: int | None
+    """What a hook is passed there."""
+    original_address: Callable[[int], int]
+    """Returns where the host itself has what is at an address there."""
+    is_structure: Callable[[int], bool]
+    """Tells whether the host itself has a structure of Xen's at an address."""
 
 
 class HookCall(NamedTuple):
@@ -22,6 +36,8 @@ class HookCall(NamedTuple):
     address: int
     argument: int | None = None
     """What it is passed: the address of its `struct payload`; None: Xen passes nothing."""
+    elsewhere: Callable[[], AbstractContextManager[Elsewhere]] | None = None
+    """Has the structures at other addresses meanwhile, so that a second run shows what depends on them."""
 
 
 class HookOutcome(NamedTuple):
@@ -29,12 +45,12 @@ class HookOutcome(NamedTuple):
 
     value: int = 0
     """What it returned, as a signed 32-bit number; nobody looks at it where the hook returns nothing."""
-    console: tuple[str, ...] = ()
-    """Lines that it printed on Xen's console."""
+    console: tuple[str | None, ...] = ()
+    """Lines that it printed on Xen's console; None: one that depends on where Xen's heap is."""
     unknown: str | None = None
     """A clause that says why the hook could not be followed to its end."""
     depends_on_heap: str | None = None
-    """A clause that says which value depends on where Xen's heap puts structures, which no file says."""
+    """A clause that says what depends on where Xen's heap puts structures, which no file says."""
     crash: str | None = None
     """A clause that says why the machine would not have survived it."""
 

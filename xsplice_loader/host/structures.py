@@ -1,24 +1,22 @@
 """Xen's own data on payloads, laid out in the memory of a simulated host where hooks can read and write it.
 
-`struct payload`, its array of function states, symbols and names are on Xen's heap, which is part of the direct map.
-At which address, no file says: they are put where nothing else is simulated. The heads of Xen's lists are variables of
-its image. All of it is brought up to date before a hook is called, and what the hook changed is taken over after it
-(xen/common/livepatch.c, xen/common/virtual_region.c).
+`struct payload`, its array of function states, symbols and names are on Xen's heap. The heads of Xen's lists are
+variables of its image. All of it is brought up to date before a hook is called, and what the hook changed is taken over
+after it (xen/common/livepatch.c, xen/common/virtual_region.c).
 """
 
 from __future__ import annotations
 
 import os
-from itertools import pairwise
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from xsplice_loader.host.heap import Objects, allocate, placeholder
 from xsplice_loader.host.layouts import FUNCTION_STATE, LIST_HEAD, SYMBOL, payload_layout
 from xsplice_loader.livepatch import hooks
-from xsplice_loader.livepatch.function_states import STATE_NUMBERS, FunctionState
+from xsplice_loader.livepatch.function_states import SAVED_OFFSET, STATE_NUMBERS, FunctionState
 from xsplice_loader.livepatch.functions import SECTION as FUNCTIONS
-from xsplice_loader.memory.address_map import DIRECTMAP
-from xsplice_loader.memory.address_space import MemoryFault, UnknownRange
-from xsplice_loader.releases import PAGE_SIZE
+from xsplice_loader.memory.address_space import MemoryFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,21 +24,15 @@ if TYPE_CHECKING:
     from xsplice_loader.host.layouts import Layout
     from xsplice_loader.host_state import HostState, LoadedPayload
     from xsplice_loader.livepatch.notes import LiveId
-    from xsplice_loader.memory.address_space import AddressSpace, Mapping
+    from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.releases import Release
 
-HEAP = DIRECTMAP[0] + 0x8000_0000
-"""Where the simulated part of Xen's heap begins."""
 NO_OBJECT = 0xBAD0BAD0BAD0BAD0
 """What Xen's allocator returns for no bytes (ZERO_BLOCK_PTR)."""
 POISON = (0x0100100100100100, 0x0200200200200200)
 """What the links of a node hold that was taken off its list (LIST_POISON1, LIST_POISON2)."""
-_HEAP_ALIGNMENT = 16
 _FRAME_SIZE = 8
 """Of a bug frame of any type, as Xen counts them."""
-_STAND_INS = DIRECTMAP[1] - (1 << 30)
-"""Addresses in place of those that cannot be known; nothing is mapped there."""
-_STAND_IN_SPACE = 1 << 20
 _LISTS = ("livepatch.c#payload_list", "livepatch.c#applied_list", "virtual_region.c#virtual_region_list")
 """Variables that are the heads of lists: of all payloads, of those that are applied, of what counts as Xen's text."""
 _SINGLE_HOOKS = {
@@ -51,25 +43,22 @@ _SINGLE_HOOKS = {
     "hooks.revert.action": hooks.REVERT,
     "hooks.revert.post": hooks.POSTREVERT,
 }
-_STATES = {number: state == "APPLIED" for state, number in STATE_NUMBERS.items()}
 
 
 class NotFollowedError(Exception):
     """A hook changed something that the rest of the host is not simulated by; the message is a clause."""
 
 
-class _Objects(NamedTuple):
+class _Owned(NamedTuple):
     """What one payload has on the heap."""
 
-    mapping: Mapping
+    objects: Objects
     payload: int
     states: int
     symbols: int
     names: int
     constant: tuple[tuple[int, bytes], ...]
     """Addresses and contents of what does not change by itself: symbols and names."""
-    gaps: tuple[UnknownRange, ...]
-    """What else is in these pages: memory of Xen's that is not simulated."""
 
 
 class _Laid(NamedTuple):
@@ -87,18 +76,20 @@ class _Laid(NamedTuple):
 class Structures:
     """The structures of one host, from the first hook on that is run."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, original: Structures | None = None) -> None:
+        """With `original`, be a copy of that at other addresses."""
         self._release = release
+        self._original = original
         self._layout = payload_layout(release)
-        self._objects: dict[LoadedPayload, _Objects] = {}
-        self._stand_ins: dict[str, int] = {}
+        self._owned: dict[LoadedPayload, _Owned] = {}
+        self._placeholders: dict[str, int] = {}
         self._laid: list[_Laid] = []
 
     def lay_out(self, host: HostState) -> None:
         """Bring all structures up to date in the host's memory."""
         for loaded in host.payloads:
-            if loaded not in self._objects:
-                self._objects[loaded] = self._allocate(loaded, host.memory)
+            if loaded not in self._owned:
+                self._owned[loaded] = self._allocate(loaded, host.memory)
         self._laid = []
         for laid in self._all(host):
             try:
@@ -117,8 +108,8 @@ class Structures:
         Raises:
             NotFollowedError: it changed something that the simulated host does not read from memory.
         """
-        for objects in self._objects.values():
-            for gap in objects.gaps:
+        for owned in self._owned.values():
+            for gap in owned.objects.gaps:
                 if not all(host.memory.read_partly(gap.address, gap.size).unknown):
                     raise NotFollowedError("writes to Xen's heap next to struct payload")
         for laid in self._laid:
@@ -134,16 +125,42 @@ class Structures:
                 self._take_states(laid.loaded, found)
             else:
                 self._take_payload(laid.loaded, laid.contents, found)
+        for loaded in host.payloads:
+            self._take_saved(loaded, host.memory)
 
     def payload(self, loaded: LoadedPayload) -> int:
         """Return the address of a payload's `struct payload`."""
-        return self._objects[loaded].payload
+        return self._owned[loaded].payload
 
     def free(self, loaded: LoadedPayload, memory: AddressSpace) -> None:
         """Give the memory of an unloaded payload's structures back."""
-        objects = self._objects.pop(loaded, None)
-        if objects is not None:
-            memory.unmap(objects.mapping)
+        owned = self._owned.pop(loaded, None)
+        if owned is not None:
+            memory.unmap(owned.objects.mapping)
+
+    @contextmanager
+    def elsewhere(self, host: HostState) -> Iterator[Structures]:
+        """Have a copy of the structures at other addresses, which Xen's lists lead to meanwhile."""
+        copy = Structures(self._release, self)
+        copy.lay_out(host)
+        try:
+            yield copy
+        finally:
+            for loaded in host.payloads:
+                copy.free(loaded, host.memory)
+            self.lay_out(host)
+
+    def original_address(self, address: int) -> int:
+        """Return where the original has what a copy has at an address; any other address is the same in both."""
+        for loaded, (objects, *_) in self._owned.items():
+            for number, (start, size) in enumerate(zip(objects.starts, objects.sizes, strict=True)):
+                if self._original is not None and start <= address < start + size:
+                    return self._original._owned[loaded].objects.starts[number] + address - start
+        return address
+
+    def holds(self, address: int) -> bool:
+        """Tell whether an address is within a structure that was laid out."""
+        return any(laid.address <= address < laid.address + len(laid.contents) for laid in self._laid)
 
     @staticmethod
     def _unknown_bytes(laid: _Laid) -> list[int]:
@@ -167,6 +184,17 @@ class Structures:
             for entry in (found[start : start + size] for start in range(0, len(found), size))
         ]
 
+    def _take_saved(self, loaded: LoadedPayload, memory: AddressSpace) -> None:
+        """Of the saved bytes that were unknown, forget those that a hook has overwritten."""
+        if self._release.keeps_state_in_payload:
+            start, size = loaded.table.address + SAVED_OFFSET, self._release.function_entry_size
+        else:
+            start, size = self._owned[loaded].states + FUNCTION_STATE.members["insn_buffer"].offset, FUNCTION_STATE.size
+        loaded.status.unknown_saved = {
+            number: tuple(place for place in places if memory.read(start + number * size + place, 1) is None)
+            for number, places in loaded.status.unknown_saved.items()
+        }
+
     def _take_payload(self, loaded: LoadedPayload, before: bytes, after: bytes) -> None:
         status = loaded.status
         for name in self._layout.changed(before, after):
@@ -177,14 +205,13 @@ class Structures:
                 status.was_reverted = bool(value)
             elif name == "safe_to_reapply":
                 status.may_be_reapplied = bool(value)
-            elif name == "state" and value in _STATES:
-                status.is_applied = _STATES[value]
             elif name != "padding":
+                # `state` too: the list of applied payloads would disagree, and what Xen makes of that is not simulated.
                 raise NotFollowedError(f"changes `{name}` of struct payload")
 
     # Laying out ----------------------------------------------------------------------------------------------------
 
-    def _allocate(self, loaded: LoadedPayload, memory: AddressSpace) -> _Objects:
+    def _allocate(self, loaded: LoadedPayload, memory: AddressSpace) -> _Owned:
         strings = b"".join(symbol.name + b"\0" for symbol in loaded.symbols)
         sizes = [
             self._layout.size,
@@ -192,16 +219,10 @@ class Structures:
             SYMBOL.size * len(loaded.symbols),
             len(strings),
         ]
-        offsets = [0]
-        for size in sizes:
-            offsets.append(-(-(offsets[-1] + size) // _HEAP_ALIGNMENT) * _HEAP_ALIGNMENT)
-        used = [offset + size for offset, size in zip(offsets, sizes, strict=False)]
-        pages = -(-offsets[-1] // PAGE_SIZE)
-        start = _free_place(memory, pages)
-        frame = (start - DIRECTMAP[0]) // PAGE_SIZE
-        mapping = memory.map_pages(start, range(frame, frame + pages), anywhere=True)
+        original = None if self._original is None else self._original._owned[loaded].objects
+        objects = allocate(memory, sizes, original)
         payload, states, symbols, names = (
-            start + place if end > place else NO_OBJECT for place, end in pairwise(offsets)
+            start if size else NO_OBJECT for start, size in zip(objects.starts, sizes, strict=True)
         )
         rows, place = bytearray(), names
         for symbol in loaded.symbols:
@@ -210,25 +231,17 @@ class Structures:
             )
             place += len(symbol.name) + 1
         constant = ((symbols, bytes(rows)), (names, strings)) if loaded.symbols else ()
-        following = (*offsets[1:-1], pages * PAGE_SIZE)
-        gaps = tuple(
-            UnknownRange(start + end, begin - end, "what Xen's heap holds next to struct payload")
-            for end, begin in zip(used, following, strict=True)
-            if end < begin
-        )
-        for gap in gaps:
-            mapping.mark_unknown(gap)
-        return _Objects(mapping, payload, states, symbols, names, constant, gaps)
+        return _Owned(objects, payload, states, symbols, names, constant)
 
     def _all(self, host: HostState) -> Iterator[_Laid]:
         links = self._links(host)
         for loaded in host.payloads:
-            objects = self._objects[loaded]
-            values = {**self._values(loaded, objects, host), **links[objects.payload]}
-            yield _Laid("struct payload", objects.payload, self._layout.packed(values), loaded, self._layout)
-            if loaded.status.functions and objects.states != NO_OBJECT:
-                yield _Laid("a function's state", objects.states, _packed_states(loaded), loaded, FUNCTION_STATE)
-            for address, contents in objects.constant:
+            owned = self._owned[loaded]
+            values = {**self._values(loaded, owned, host), **links[owned.payload]}
+            yield _Laid("struct payload", owned.payload, self._layout.packed(values), loaded, self._layout)
+            if loaded.status.functions and owned.states != NO_OBJECT:
+                yield _Laid("a function's state", owned.states, _packed_states(loaded), loaded, FUNCTION_STATE)
+            for address, contents in owned.constant:
                 yield _Laid(f"the symbols of {loaded.shown_name}", address, contents)
         for name in _LISTS:
             head = _variable(host, name)
@@ -243,26 +256,26 @@ class Structures:
 
     def _links(self, host: HostState) -> dict[int, dict[str, int]]:
         """Return the links of every payload, and of all else that is on one of their lists, by address."""
-        links: dict[int, dict[str, int]] = {self._objects[loaded].payload: {} for loaded in host.payloads}
+        links: dict[int, dict[str, int]] = {self._owned[loaded].payload: {} for loaded in host.payloads}
 
         def chain(head: int, first: int | None, loadeds: Sequence[LoadedPayload], member: str) -> None:
             offset = self._layout.members[f"{member}.next"].offset
             nodes = [head, *([] if first is None else [first])]
-            nodes += [self._objects[loaded].payload + offset for loaded in loadeds]
-            owners = nodes[: 1 if first is None else 2] + [self._objects[loaded].payload for loaded in loadeds]
+            nodes += [self._owned[loaded].payload + offset for loaded in loadeds]
+            owners = nodes[: 1 if first is None else 2] + [self._owned[loaded].payload for loaded in loadeds]
             for index, (node, owner) in enumerate(zip(nodes, owners, strict=True)):
                 prefix = f"{member}." if node != owner else ""
                 following = nodes[(index + 1) % len(nodes)]
                 links.setdefault(owner, {}).update({f"{prefix}next": following, f"{prefix}prev": nodes[index - 1]})
 
-        heads = [_variable(host, name) or self._stand_in(name) for name in _LISTS]
+        heads = [_variable(host, name) or self._placeholder(name) for name in _LISTS]
         payload_list, applied_list, region_list = heads
         active = host.payloads if self._release.text_active_from_load else host.applied
         chain(payload_list, None, host.payloads, "list")
         chain(applied_list, None, host.applied, "applied_list")
         chain(region_list, _variable(host, "virtual_region.c#core"), active, "region.list")
         for loaded in host.payloads:
-            address = self._objects[loaded].payload
+            address = self._owned[loaded].payload
             own = links[address]
             # A payload is taken off its list from the end, and where its link is kept it leads to the list's head.
             if loaded not in host.applied:
@@ -276,7 +289,7 @@ class Structures:
                 own["region.list.next"], own["region.list.prev"] = pair
         return links
 
-    def _values(self, loaded: LoadedPayload, objects: _Objects, host: HostState) -> dict[str, int | bytes]:
+    def _values(self, loaded: LoadedPayload, owned: _Owned, host: HostState) -> dict[str, int | bytes]:
         status, (text, rw, ro) = loaded.status, loaded.placement.regions
         symbols_lookup = _variable(host, "livepatch.c#livepatch_symbols_lookup")
         ex = self._section(loaded, ".ex_table")
@@ -287,15 +300,15 @@ class Structures:
             "safe_to_reapply": loaded.is_safe_to_reapply,
             "pages": loaded.placement.pages,
             "funcs": self._section(loaded, FUNCTIONS)[0],
-            "fstate": objects.states if loaded.payload.section_named(FUNCTIONS) is not None else 0,
+            "fstate": owned.states if loaded.payload.section_named(FUNCTIONS) is not None else 0,
             "nfuncs": loaded.table.entries,
-            "symtab": objects.symbols,
-            "strtab": objects.names,
+            "symtab": owned.symbols,
+            "strtab": owned.names,
             "region.text_start": text.address,
             "region.text_end": text.address + text.size,
             "region.rodata_start": ro.address,
             "region.rodata_end": ro.address + ro.size,
-            "region.symbols_lookup": symbols_lookup or self._stand_in("livepatch_symbols_lookup"),
+            "region.symbols_lookup": symbols_lookup or self._placeholder("livepatch_symbols_lookup"),
             "region.ex": ex[0],
             "region.ex_end": ex[0] + ex[1],
             "nsyms": len(loaded.symbols),
@@ -325,26 +338,17 @@ class Structures:
         address = loaded.placement.addresses.get(section.index)
         if address is None:
             # It is in the upload's buffer, or nowhere.
-            address = self._stand_in("the upload's buffer") if self._release.passes_note_errors else 0
+            address = self._placeholder("the upload's buffer") if self._release.passes_note_errors else 0
         return address, section.size
 
     def _note(self, note: LiveId | None) -> int:
         if note is None:
             return 0
-        return self._stand_in("the upload's buffer") if note.address is None else note.address
+        return self._placeholder("the upload's buffer") if note.address is None else note.address
 
-    def _stand_in(self, name: str) -> int:
-        return self._stand_ins.setdefault(name, _STAND_INS + len(self._stand_ins) * PAGE_SIZE)
-
-
-def is_on_heap(address: int) -> bool:
-    """Tell whether an address is one that structures were given here."""
-    return HEAP <= address < _STAND_INS
-
-
-def is_stand_in(address: int) -> bool:
-    """Tell whether an address is one in place of an address that cannot be known."""
-    return _STAND_INS <= address < _STAND_INS + _STAND_IN_SPACE
+    def _placeholder(self, name: str) -> int:
+        number = len(self._placeholders)
+        return self._placeholders.setdefault(name, placeholder(number, is_copy=self._original is not None))
 
 
 def _variable(host: HostState, name: str) -> int | None:
@@ -359,10 +363,3 @@ def _packed_states(loaded: LoadedPayload) -> bytes:
         FUNCTION_STATE.packed({"patch_offset": state.patch_offset, "applied": state.mark, "insn_buffer": state.saved})
         for state in loaded.status.functions
     )
-
-
-def _free_place(memory: AddressSpace, pages: int) -> int:
-    """Return the lowest place on the heap after all that is mapped there."""
-    ends = [mapping.end for mapping in memory.mappings if HEAP <= mapping.start < _STAND_INS]
-    # A page stays free between two, so that running off one is found out.
-    return max(ends, default=HEAP) + PAGE_SIZE

@@ -118,7 +118,7 @@ class LivepatchTool:
         self.release = self.host.state.release
         self.speech = OldSpeech() if self.release.tool_waits_in_dots else Speech()
         self._subject: str | None = None
-        self._log: list[str] = []
+        self._log: list[str | None] = []
         self._findings: list[Finding] = []
 
     def _run(self, words: Sequence[str]) -> int:
@@ -321,9 +321,9 @@ class LivepatchTool:
             errno=self.speech.errno if rc is not None else None,
             out=_lines(self.speech.out),
             err=_lines(self.speech.err),
-            log=_lines(self._log),
-            list=_lines(self._rows()),
-            payload_rc=None if subject is None else subject.status.rc,
+            log=tuple(part for line in self._log for part in ((None,) if line is None else _lines([line]))),
+            list=_lines(self._rows()) if unknown is None else (),
+            payload_rc=None if subject is None or unknown is not None else subject.status.rc,
             patched=tuple(
                 PatchedBytes(address, found.known_start, found.shown)
                 for address in state.patched

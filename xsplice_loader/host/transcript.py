@@ -24,7 +24,7 @@ class MachineDiedError(Exception):
 
 
 class UnknownOutcomeError(Exception):
-    """What an action ends in cannot be told; the message is a clause that says why."""
+    """The outcome of an action is unknown; the message is a clause that says why."""
 
 
 class Transcript:
@@ -33,7 +33,8 @@ class Transcript:
     def __init__(self, release: Release, name: str) -> None:
         self._voice = Voice(release, name)
         self.shown_name = self._voice.shown_name
-        self.lines: list[str] = []
+        self.lines: list[str | None] = []
+        """None: a line that depends on what is unknown."""
         self.findings: list[Finding] = []
 
     def say(self, text: str) -> None:

@@ -10,6 +10,7 @@ from xsplice_loader.host.write_access import write_access
 from xsplice_loader.livepatch import hooks
 from xsplice_loader.livepatch.applying import Patch, Patching, ShortNopError
 from xsplice_loader.livepatch.function_states import APPLIED
+from xsplice_loader.livepatch.functions import INSN_BUFFER_SIZE
 from xsplice_loader.livepatch.live_functions import printed_name
 from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.rules import actions as rules
@@ -155,12 +156,15 @@ class Work:
     def _call_instead(self, loaded: LoadedPayload, direction: Direction, hook: int) -> int:
         """Call the hook that does an action's work."""
         self.transcript.say_of(loaded, f"Calling {direction.name} action hook function")
+        before = self._starts(loaded) if direction is APPLYING else {}
         outcome = self.context.call(loaded, direction.instead, hook)
+        if direction is APPLYING and self.context.runner is not None:
+            self._remember_marked(loaded, before)
         if self.context.runner is None:
             self._mark_all(loaded, direction)
             loaded.status.is_patched_by_hook = direction is APPLYING
-            if direction is REVERTING:
-                oversights.warn_of_leftovers(self.context, loaded)
+        if direction is REVERTING:
+            oversights.warn_of_leftovers(self.context, loaded)
         rc = outcome.value
         if rc:
             self.transcript.add(
@@ -171,6 +175,25 @@ class Work:
             )
             oversights.warn_of_result(self.context, rc, direction.instead)
         return rc
+
+    def _starts(self, loaded: LoadedPayload) -> dict[int, bytes]:
+        """Return what each function begins with, by its address, as far as that is known and may be saved."""
+        functions = self.context.read(loaded.table.functions, self.host.memory, self.host.release)
+        return {
+            function.old_addr: self.host.memory.read_available(
+                function.old_addr, min(function.old_size, INSN_BUFFER_SIZE)
+            )
+            for function in functions
+        }
+
+    def _remember_marked(self, loaded: LoadedPayload, before: dict[int, bytes]) -> None:
+        """Remember the functions that a hook marked as patched: a revert will write what was saved over them."""
+        originals: dict[int, int] = {}
+        for function in self.context.read(self._patching(loaded).marked):
+            self.host.patched.setdefault(function.old_addr)
+            for address, byte in enumerate(before.get(function.old_addr, b""), function.old_addr):
+                originals.setdefault(address, byte)
+        loaded.status.originals = originals
 
     def tell_afterwards(self, loaded: LoadedPayload, direction: Direction) -> None:
         """Call the hook that hears what became of an action, which is in the payload's status by then."""

@@ -120,6 +120,10 @@ class Patching:
         """Return the first function that is not marked so, if any."""
         return next((found for found in self.functions if self._states.read(found.number).mark != mark), None)
 
+    def marked(self) -> list[LiveFunction]:
+        """Return the functions that are marked as patched."""
+        return [found for found in self.functions if self._states.read(found.number).is_applied]
+
     def _patch(self, function: LiveFunction) -> Iterator[Patch]:
         known_offset = known_patch_offset(function.old_addr, self._memory, self._release)
         offset = known_offset or 0
@@ -163,8 +167,12 @@ class Patching:
         if size:
             before = self._memory.read_available(address, size)
             self._write(address, state.saved[:size])
-            if self._status.unknown_saved.get(function.number):
+            unknown = self._status.unknown_saved.get(function.number)
+            if unknown:
                 self._memory.put_back(self._status.remembered.get(function.number, ()))
+                for at in sorted(set(range(size)).difference(unknown)):
+                    # A hook may have written other bytes into the buffer.
+                    self._write(address + at, state.saved[at : at + 1])
             yield Patch(function, address, before)
         self._set_state(function, state._replace(mark=0))
 

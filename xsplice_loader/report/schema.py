@@ -208,7 +208,12 @@ class PatchedEntry(msgspec.Struct, frozen=True):
 
 
 class StepEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One command of `xen-livepatch`; where `rc` is null there is `crash` or `unknown`."""
+    """One command of `xen-livepatch`; where `rc` is null there is `crash` or `unknown`, and no step after it.
+
+    With `unknown`, `list` is empty and `payload_rc` null, since what they would hold is unknown. A payload that no step
+    uploads, because the steps ended, was uploaded to a host as it was before the last step. A line of `console` is null
+    where it depends on what is unknown.
+    """
 
     command: str
     rc: int | None
@@ -216,7 +221,7 @@ class StepEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     out: list[str]
     err: list[str]
     messages: list[str]
-    console: list[str]
+    console: list[str | None]
     rows: list[str] = msgspec.field(name="list")
     payload_rc: int | None
     patched: list[PatchedEntry]

@@ -38,11 +38,15 @@ def step_lines(steps: Iterable[Step], *, of_uploads: bool, verbosity: int, paint
             yield paint(f"unknown outcome: {for_terminal(step.unknown)}", "refused")
             yield paint("what follows depends on it and is not run", "refused")
         if verbosity >= 0:
-            yield from (f"  {CONSOLE}{for_terminal(line)}" for line in step.log)
+            yield from (f"  {CONSOLE}{_shown(line)}" for line in step.log)
             yield from _changes(patched, step.patched, paint, everything=verbosity > 0)
             if of_uploads or first != ["upload"]:
                 yield from finding_lines(step.findings, verbosity, paint)
         patched = step.patched
+
+
+def _shown(line: str | None) -> str:
+    return "(a line that depends on what is unknown)" if line is None else for_terminal(line)
 
 
 def _changes(

@@ -190,30 +190,30 @@ HOOK_NOT_RUN = _note(
 )
 HOOK_NOT_FOLLOWED = Rule(
     "XSP241",
-    "a hook can be followed to its end",
-    "It runs for too long, or uses something of a real machine that is not simulated. What comes of the action is "
-    "unknown, and so is everything after it.",
+    "a hook cannot be followed to its end",
+    "It runs for too long, uses something of a real machine that is not simulated, or returns what depends on where "
+    "Xen's heap put a structure. The outcome of the action is unknown, and so is everything after it.",
     "contract 1.1",
 )
 HOOK_EFFECT_UNKNOWN = _warning(
     "XSP246",
-    "what an apply hook does is known only if it is run",
+    "an apply hook was not run, so what it patched is unknown",
     "It patches functions itself and saves what was there. Where it was not run, a revert restores nothing.",
     "contract 1.1",
 )
 HEAP_ADDRESS = _warning(
     "XSP248",
-    "nothing that a hook leaves depends on where Xen's heap put a structure",
-    "Hooks are passed the address of struct payload. It differs from one start of Xen to the next, so the one that is "
-    "used here is an assumption, and so is whatever a hook makes of it.",
+    "what a hook stores or prints depends on where Xen's heap put a structure",
+    "Hooks are passed the address of struct payload, which differs from one start of Xen to the next. A hook is run "
+    "twice, with that address and all others on the heap changed; bytes and lines that differ are unknown.",
     "xen/common/livepatch.c: livepatch_upload",
     switch="single_hooks",
 )
 NOT_RESTORED = _warning(
     "XSP242",
-    "a revert brings back the bytes that were there before",
+    "a revert does not restore the bytes that were there before",
     "Functions are restored in the order in which they were patched. Where two of them overlap, the later one saved "
-    "bytes of the earlier one, and puts them back.",
+    "bytes of the earlier one, and puts them back. A hook in place of an action may save or restore other bytes.",
     "spec/07 9",
 )
 LEFT_LINKED = _warning(

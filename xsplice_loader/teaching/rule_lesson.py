@@ -100,7 +100,12 @@ def _example(rule: Rule, recipe: Recipe) -> Iterator[Block]:
     yield from upload_outcome(trial.upload)
     if trial.actions:
         yield Table(("action", "came to"), tuple((line, action_text(result)) for line, result in trial.actions))
-        yield Listing(tuple(f"(XEN) {line}" for line in trial.actions[-1][1].log))
+        yield Listing(
+            tuple(
+                f"(XEN) {'(a line that depends on what is unknown)' if line is None else line}"
+                for line in trial.actions[-1][1].log
+            )
+        )
     yield Found(tuple(finding for finding in trial.findings if finding.rule == rule.id)[:3])
     yield from _others(rule, trial)
 
