@@ -236,7 +236,7 @@ def test_an_unknown_outcome_ends_the_steps_and_is_no_success(tmp_path: Path) -> 
     write(tmp_path, a=payload(hook("preapply", "rdtsc\nret")), b=payload())
     files = tmp_path / "a.livepatch", tmp_path / "b.livepatch"
     _, step = load_json("--apply", "--run-hooks", *files)["steps"]
-    assert (step["rc"], step["errno"], step["payload_rc"]) == (None, None, 0)
+    assert (step["rc"], step["errno"], step["payload_rc"], step["list"]) == (None, None, None, [])
     assert "rdtsc" in step["unknown"]
     assert "crash" not in step
     runs = load_json("--apply", "--run-hooks", "--run", "xen_minor_version", *files)["runs"]
@@ -244,6 +244,8 @@ def test_an_unknown_outcome_ends_the_steps_and_is_no_success(tmp_path: Path) -> 
     done = run("--apply", "--run-hooks", *files)
     assert done.exit_code == 1
     assert "unknown outcome: .livepatch.hooks.preapply of a" in done.stdout
+    assert f"{files[1]}: only uploaded, to a host as it was before 'apply a'; not applied" in done.stdout.splitlines()
+    assert "only uploaded" not in run("--apply", "--run-hooks", files[0]).stdout
     steps = load_json("--run-hooks", "--script", script(tmp_path, "load a.livepatch", "list"))["steps"]
     assert [step["rc"] for step in steps] == [None]
 

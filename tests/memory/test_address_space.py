@@ -90,14 +90,14 @@ def test_permissions(
     if writes:
         space.write(PLACE + 16, b"\xc3")
     else:
-        with fault(f"a write of 1 bytes at {PLACE + 16:#018x}, into {where}") as caught:
+        with fault(f"a write of 1 byte at {PLACE + 16:#018x}, into {where}") as caught:
             space.write(PLACE + 16, b"\xc3")
         assert caught.value.address == PLACE + 16
     assert mapping.contents[16] == (0xC3 if writes else 0)
     if fetches:
         assert space.fetch(PLACE + 16, 1) == (b"\xc3" if writes else b"\0")
     else:
-        with fault(f"an instruction fetch of 1 bytes at {PLACE + 16:#018x}, into {where}"):
+        with fault(f"an instruction fetch of 1 byte at {PLACE + 16:#018x}, into {where}"):
             space.fetch(PLACE + 16, 1)
 
 

@@ -60,8 +60,8 @@ Examples:
   xsplice-load --run xen_extra_version fix.livepatch
   xsplice-load --script commands.txt               xen-livepatch commands, one to a line
 
-Exit status: 0 every payload accepted, 1 some payload refused or some command of a script failed, 2 wrong usage or a
-file that cannot be read.
+Exit status: 0 every payload accepted; 1 some payload refused, some command failed, Xen crashed, or an outcome is
+unknown; 2 wrong usage or a file that cannot be read.
 """
 
 
@@ -101,7 +101,12 @@ class Settings(NamedTuple):
 @hypervisor_options
 @click.option("--require-hypervisor", is_flag=True, help="exit with status 2 if that build is not found")
 @loading_options
-@click.option("--run-hooks", is_flag=True, help="run the payloads' hooks instead of taking them to return 0")
+@click.option(
+    "--run-hooks",
+    is_flag=True,
+    help="run the payloads' hooks instead of assuming that they return 0; a hook that cannot be followed to its end "
+    "makes the outcome unknown",
+)
 @click.option("--apply", is_flag=True, help="apply each payload after its upload")
 @click.option("--nodeps", is_flag=True, help="when applying: whatever the payloads say they stand on")
 @click.option(
@@ -173,12 +178,14 @@ def run(settings: Settings) -> int:
     host = _host(settings, {file: data for file, data in contents.items() if isinstance(data, bytes)})
     # What a payload brings along is not there before, and cannot be compared.
     before = _execute(host, settings, "before", required=False)
+    rest: list[LoadResult] = []
     if commands is None and not settings.apply and settings.run is None:
         steps = None
         results = [upload_file(host, file, contents[file]) for file in settings.payloads]
     else:
         with enough_memory():
-            steps, results = _run(settings, host, commands, contents)
+            steps, results, rest = _run(settings, host, commands, contents)
+        results += rest
     is_over = steps is not None and any(step.is_last for step in steps)
     runs = before if is_over else [*before, *_execute(host, settings, "after", required=True)]
     files = _files(settings, results)
@@ -186,7 +193,7 @@ def run(settings: Settings) -> int:
     for path, result, contents_of in files:
         write_whole(path, contents_of(result))
         _warn_of_unknown(path, result)
-    emit(settings.output, _render(settings, host, results, steps, runs))
+    emit(settings.output, _render(settings, host, results, steps, runs, rest))
     return _status(results, steps or [])
 
 
@@ -222,8 +229,11 @@ def _beside(script: str, file: str) -> str:
 
 def _run(
     settings: Settings, host: Host, commands: list[Command] | None, contents: dict[str, bytes | OSError]
-) -> tuple[list[Step], list[LoadResult]]:
-    """Run a script, or upload and apply one payload after the other; return the steps and what became of uploads."""
+) -> tuple[list[Step], list[LoadResult], list[LoadResult]]:
+    """Run a script, or upload and apply one payload after the other.
+
+    Return the steps, what became of their uploads, and of the uploads of payloads that no step is left for.
+    """
     from xsplice_loader.host.files import name_of  # noqa: PLC0415 - as above
     from xsplice_loader.host.script import run_script, upload_and_apply  # noqa: PLC0415
     from xsplice_loader.host.tool import LivepatchTool  # noqa: PLC0415
@@ -236,14 +246,14 @@ def _run(
     looks_closer = settings.relocations or settings.window or settings.image is not None or settings.elf is not None
     tool = LivepatchTool(host, read, keeps_memory=looks_closer)
     if commands is not None:
-        return list(run_script(tool, commands)), tool.uploads
+        return list(run_script(tool, commands)), tool.uploads, []
     named = [(name_of(file), file) for file in settings.payloads]
     steps = list(upload_and_apply(tool, named, nodeps=settings.nodeps))
     uploaded = len(tool.uploads)
-    # Once the machine is dead, or what became of it unknown, there are no steps any more; but what it would have made
-    # of the rest can be told.
+    # Once the machine is dead, or its state unknown, there are no steps any more. Whether it would have accepted the
+    # rest is worth a look all the same, on the host as it was before the last step.
     rest = [upload_file(host, file, contents[file]) for file in settings.payloads[uploaded:]]
-    return steps, [*tool.uploads, *rest]
+    return steps, tool.uploads, rest
 
 
 def _host(settings: Settings, payloads: dict[str, bytes]) -> Host:
@@ -302,7 +312,12 @@ def _hypervisor(settings: Settings, payloads: dict[str, bytes]) -> Hypervisor:
 
 
 def _render(
-    settings: Settings, host: Host, results: list[LoadResult], steps: list[Step] | None, runs: list[tuple[When, Run]]
+    settings: Settings,
+    host: Host,
+    results: list[LoadResult],
+    steps: list[Step] | None,
+    runs: list[tuple[When, Run]],
+    rest: list[LoadResult],
 ) -> bytes:
     items = [_list(result, host) if settings.relocations else None for result in results]
     if settings.format == "json":
@@ -320,6 +335,7 @@ def _render(
         items if shows_uploads else [],
         steps or [],
         runs,
+        only_uploaded=rest,
         verbosity=verbosity,
         with_windows=settings.window,
         paint=paint_for(settings.output),
@@ -358,11 +374,13 @@ def _elf(result: LoadResult) -> bytes:
 def _warn_of_unknown(path: str, result: LoadResult) -> None:
     """Say which bytes of a file that was written are not what a host would have."""
     if result.unknown:
+        from xsplice_loader.relocation.numbers import bytes_text  # noqa: PLC0415 - only for files with unknown bytes
+
         total = sum(part.size for part in result.unknown)
         places = ", ".join(f"{part.address:#018x}" for part in result.unknown[:SHOWN_UNKNOWN])
         more = ", …" if len(result.unknown) > SHOWN_UNKNOWN else ""
         click.echo(
-            f"warning: {safe(path)}: {total} bytes are unknown and are as before that step: {places}{more}", err=True
+            f"warning: {safe(path)}: {bytes_text(total)} unknown, left as before that step: {places}{more}", err=True
         )
 
 

@@ -78,7 +78,7 @@ class Machine:
         Args:
             pages: the host's memory.
             stack: where the function's stack is.
-            path: is told of every branch.
+            path: records every branch.
             traps: is asked about exceptions.
             services: what is done instead of executing the functions at these addresses.
             described: names what is at an address.

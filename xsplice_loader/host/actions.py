@@ -63,7 +63,7 @@ def act(
         except UnknownOutcomeError as error:
             unknown = str(error)
         finally:
-            # Dead, unknown, or interrupted by whoever runs hooks: either way nothing has happened.
+            # Dead, unknown, or interrupted while a hook runs: in each case nothing has happened.
             if rc is None:
                 take_back()
                 before.restore(host)
@@ -166,7 +166,7 @@ class _Action:
         self.payload.status.rc = work()
         if afterwards is not None:
             self.work.tell_afterwards(self.payload, afterwards)
-        # The hook that is told may write another result.
+        # The post hook may write another result.
         self.transcript.say(f"{self.payload.shown_name} finished {what} with rc={self.payload.status.rc}")
         return 0
 
@@ -199,7 +199,7 @@ class _Action:
         return b"" if build_id is None else build_id.now(self.host.memory)
 
     def _follow_ids(self, other: bytes, is_lost: bool = False) -> None:
-        """Die of an id that is gone; ids of unequal length are told apart without looking at them."""
+        """Die of an id that is gone; ids of unequal length differ without a look at them."""
         if len(other) == len(self._now(self.payload.depends)) and (is_lost or self.payload.has_lost(DEPENDS)):
             self.transcript.die(
                 rules.WILD_TABLE, "a build-id that it compares was left in the upload's buffer, which is gone"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.functions import wrapped_jump
 from xsplice_loader.livepatch.patching import ENDBR64_SIZE, JUMP_OPCODE, JUMP_SIZE, patch_offset
+from xsplice_loader.relocation.numbers import bytes_text
 from xsplice_loader.rules import actions as rules
 from xsplice_loader.rules.errnos import ERRNOS
 from xsplice_loader.rules.observations import JUMP_WRAPS
@@ -58,7 +59,7 @@ def warn_of_leftovers(context: Context, loaded: LoadedPayload) -> None:
     if left:
         context.transcript.add(
             rules.NOT_RESTORED,
-            f"{len(left)} bytes from {min(left):#018x} on are not what they were before it was applied",
+            f"{bytes_text(len(left))} from {min(left):#018x} on not restored to what was there before it was applied",
         )
 
 
@@ -76,7 +77,7 @@ def _runs(contents: Mapping[int, int]) -> Iterator[tuple[int, bytes]]:
 
 
 def warn_of_users(context: Context, payload: LoadedPayload) -> None:
-    """Warn of whoever still needs a payload that is unloaded."""
+    """Warn of payloads that still need one that is unloaded."""
     mapping = payload.mapping
     for other in context.host.payloads:
         if other is not payload and other.links_into(mapping):

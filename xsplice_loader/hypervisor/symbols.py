@@ -91,7 +91,7 @@ class SymbolTable:
 
     @property
     def finder(self) -> Callable[[bytes], int | None]:
-        """The same look-up, for whoever makes many."""
+        """The same look-up, as a function for many of them."""
         if self._address_by_name is None:
             self._address_by_name = self._index()
         return self._address_by_name.get

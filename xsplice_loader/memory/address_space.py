@@ -551,11 +551,11 @@ class AddressSpace:
         for run in runs:
             if permission not in run.permissions:
                 where = f"the pages {run.start:#018x}-{run.end:#018x}, which are {run.permissions}"
-                raise MemoryFault(address, f"{access} of {size} bytes at {self._named(address)}, into {where}")
+                raise MemoryFault(address, f"{access} of {_bytes(size)} at {self._named(address)}, into {where}")
 
     def _fault(self, address: int, size: int, access: str) -> NoReturn:
         raise MemoryFault(
-            address, f"{access} of {size} bytes at {self._named(address)}, where nothing is mapped"
+            address, f"{access} of {_bytes(size)} at {self._named(address)}, where nothing is mapped"
         ) from None
 
     def _named(self, address: int) -> str:
@@ -657,3 +657,7 @@ class AddressSpace:
                 return None
             out += chunk
         return bytes(out)
+
+
+def _bytes(size: int) -> str:
+    return "1 byte" if size == 1 else f"{size} bytes"

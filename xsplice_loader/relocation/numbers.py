@@ -29,4 +29,9 @@ def size_text(size: int) -> str:
     for unit, name in _UNITS:
         if size >= unit:
             return f"{size / unit:.1f} {name}"
+    return bytes_text(size)
+
+
+def bytes_text(size: int) -> str:
+    """Return an exact number of bytes: `1 byte`, `4096 bytes`."""
     return f"{size} byte{'' if size == 1 else 's'}"

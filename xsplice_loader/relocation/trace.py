@@ -1,4 +1,4 @@
-"""What the steps of a load made, for whoever wants to look closer."""
+"""Intermediate results of a load."""
 
 from __future__ import annotations
 

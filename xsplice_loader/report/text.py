@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.relocation.numbers import size_text
+from xsplice_loader.relocation.numbers import bytes_text, size_text
 from xsplice_loader.report.arena import arena_lines
 from xsplice_loader.report.escaping import for_terminal, path_text
 from xsplice_loader.report.findings import finding_lines
@@ -31,13 +31,14 @@ def load_report(
     steps: Sequence[Step],
     runs: Sequence[tuple[str, Run]],
     *,
+    only_uploaded: Sequence[LoadResult] = (),
     verbosity: int,
     with_windows: bool,
     paint: Paint,
 ) -> Iterator[str]:
     """Yield the lines of the report: uploads, what was done with them, and what was run before and after.
 
-    `verbosity`: -1 verdicts only, 0 ordinary, 1 everything.
+    `only_uploaded`: those of `results` that no step is about. `verbosity`: -1 verdicts only, 0 ordinary, 1 everything.
     """
     if host.hypervisor.assumed:
         yield paint(
@@ -55,6 +56,9 @@ def load_report(
         from xsplice_loader.report.steps import step_lines  # noqa: PLC0415 - only with --apply or --script
 
         yield from step_lines(steps, of_uploads=not results, verbosity=verbosity, paint=paint)
+        for result in only_uploaded:
+            name, command = for_terminal(path_text(result.file)), for_terminal(steps[-1].command)
+            yield paint(f"{name}: only uploaded, to a host as it was before '{command}'; not applied", "warning")
         if verbosity >= 0:
             yield ""
     if runs:
@@ -173,10 +177,10 @@ def _unknown(unknown: Sequence[UnknownBytes], paint: Paint, *, everything: bool)
     if not unknown:
         return
     total = sum(part.size for part in unknown)
-    yield paint(f"  {total} bytes unknown: they depend on memory that Xen fills in while it boots", "warning")
+    yield paint(f"  {bytes_text(total)} unknown: they depend on memory that Xen fills in while it boots", "warning")
     for part in unknown if everything else unknown[:SHOWN_UNKNOWN]:
         where = "" if part.section is None else f" ({for_terminal(part.section)}+{part.offset:#x})"
-        yield f"    {part.address:#018x}{where}, {part.size} bytes: {for_terminal(part.why)}"
+        yield f"    {part.address:#018x}{where}, {bytes_text(part.size)}: {for_terminal(part.why)}"
     if not everything and len(unknown) > SHOWN_UNKNOWN:
         yield f"    … and {len(unknown) - SHOWN_UNKNOWN} more places; -v shows them all"
 
