@@ -19,6 +19,7 @@ from xsplice_loader.memory.frames import DomainHeap
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, XenVmap
 from xsplice_loader.memory.vmap.tree import TreeVmap
+from xsplice_loader.relocation.numbers import bytes_text
 
 if TYPE_CHECKING:
     from xsplice_loader.releases import Permissions
@@ -145,9 +146,9 @@ def test_guard_pages_fault(space: AddressSpace, guard_in_front: bool) -> None:
     first, second = virtual.vmalloc(2), virtual.vmalloc(1)
     assert second.start == first.end + PAGE
     for address, size in ((first.end, 1), (first.end - 1, 2), (second.start - 1, 2), (first.end - 1, PAGE + 2)):
-        with fault(f"a read of {size} bytes at {address:#018x}, where nothing is mapped"):
+        with fault(f"a read of {bytes_text(size)} at {address:#018x}, where nothing is mapped"):
             space.read(address, size)
-        with fault(f"a write of {size} bytes at {address:#018x}, where nothing is mapped"):
+        with fault(f"a write of {bytes_text(size)} at {address:#018x}, where nothing is mapped"):
             space.write(address, bytes(size))
 
 
@@ -157,7 +158,7 @@ def test_the_image_is_read_and_not_written(space: AddressSpace, mapping: Mapping
     assert space.fetch(IMAGE + 5, 3) == bytes([5, 6, 7])
     assert space.read(IMAGE_END - 8, 8) is None
     for address, size in ((IMAGE - 1, 1), (IMAGE - 1, 2), (IMAGE_END - 1, 2), (IMAGE_END, 1)):
-        with fault(f"a read of {size} bytes at {address:#018x}, where nothing is mapped") as caught:
+        with fault(f"a read of {bytes_text(size)} at {address:#018x}, where nothing is mapped") as caught:
             space.read(address, size)
         assert caught.value.address == address
     with fault(f"a write of 4 bytes at {IMAGE:#018x}"):
@@ -259,9 +260,9 @@ def test_the_image_is_written_under_its_pages_permissions(space: AddressSpace) -
 
 def test_a_gap_in_the_image_is_not_mapped(space: AddressSpace) -> None:
     for start, size in ((IMAGE + PAGE, 1), (IMAGE + PAGE - 1, 2), (IMAGE + 2 * PAGE - 1, 2), (IMAGE, 3 * PAGE)):
-        with fault(f"a read of {size} bytes at {start:#018x}, where nothing is mapped"):
+        with fault(f"a read of {bytes_text(size)} at {start:#018x}, where nothing is mapped"):
             space.read(start, size)
-        with fault(f"a write of {size} bytes at {start:#018x}, where nothing is mapped"):
+        with fault(f"a write of {bytes_text(size)} at {start:#018x}, where nothing is mapped"):
             space.overwrite(start, bytes(size))
 
 

@@ -9,7 +9,7 @@ from real_xen.legitimate import Rule
 from xsplice_loader.releases import GIB
 from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED, NOT_COMPARED
 from xsplice_loader.rules.observations import ASSUMED_SYMBOL, START_UNKNOWN
-from xsplice_loader.rules.tables import CONTENTS_UNKNOWN
+from xsplice_loader.rules.tables import CONTENTS_UNKNOWN, WRITES_OUTSIDE_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,10 +60,20 @@ NOT_FOLLOWED = Rule(
 )
 
 
+XEN_ALTERED = Rule(
+    "xen-altered",
+    "an alternative wrote to Xen's own image while the payload was loaded (XSP190), as releases without a bounds test "
+    "let it: what Xen does after that is not simulated",
+)
 XEN_VARIABLES = Rule(
     "xen-variables",
     "a hook wrote to variables of Xen's own: what Xen does with these afterwards is not simulated",
 )
+
+
+def is_outside_text(finding: Finding) -> bool:
+    """Tell whether the program says that an alternative writes outside the payload's text."""
+    return finding.rule == WRITES_OUTSIDE_TEXT.id
 
 
 def is_unknown(finding: Finding) -> bool:

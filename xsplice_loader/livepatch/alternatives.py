@@ -104,6 +104,7 @@ class _Alternatives:
         end = entry.site + JUMP_SIZE
         what = leave_unknown(limit, entry.site, entry.total, end, unknown, self.table.sections, self.xen)
         self.table.add(rules.CONTENTS_UNKNOWN, entry, f"{self._in_function(entry)}{what}", hint=CAPTURE_HINT)
+        self._check_place(entry, entry.site, entry.total)
 
     def _base_of(self, entry: Alternative, base: Alternative | None) -> Alternative:
         """Return the first of the run of entries for one site, as it stands in memory now."""
@@ -217,11 +218,14 @@ class _Alternatives:
             return
         if not self.table.sections.write_at(address, code):
             self.xen.memory.require_writable(address, len(code))
+        self._check_place(entry, address, len(code))
+
+    def _check_place(self, entry: Alternative, address: int, size: int) -> None:
         text = self.table.sections.placement.regions[0]
-        if not text.address <= address <= address + len(code) <= text.address + text.size:
+        if not text.address <= address <= address + size <= text.address + text.size:
             self.table.add(
                 rules.WRITES_OUTSIDE_TEXT,
                 entry,
-                f"writes {len(code)} bytes at {address:#018x}, but the payload's text is "
+                f"writes {size} bytes at {address:#018x}, but the payload's text is "
                 f"{text.address:#018x}-{text.address + text.size:#018x}",
             )

@@ -112,6 +112,8 @@ class PartlyKnown:
     @property
     def shown(self) -> str:
         """The bytes in hex; `??` for each unknown one."""
+        if self.is_known:
+            return self.contents.hex()
         return "".join(
             "??" if is_unknown else f"{byte:02x}" for byte, is_unknown in zip(self.contents, self.unknown, strict=True)
         )
@@ -328,8 +330,16 @@ class AddressSpace:
         Raises:
             MemoryFault: some byte is not mapped.
         """
+        whole = self.read(address, size) if size else b""
+        if whole is None:
+            return self._read_partly(address, size)
+        found = PartlyKnown(0)
+        found.contents, found.unknown = bytearray(whole), bytearray(size)
+        return found
+
+    def _read_partly(self, address: int, size: int) -> PartlyKnown:
         found = PartlyKnown(size)
-        for mapping, start, length in self._parts_of(address, size, "a read") if size else ():
+        for mapping, start, length in self._parts_of(address, size, "a read"):
             if mapping is None:
                 of_image = self._image.read_partly(start, length)
                 found.contents[start - address : start - address + length] = of_image.contents
@@ -576,7 +586,7 @@ class AddressSpace:
         if contents is None:
             if not written:
                 return None
-            found = self.read_partly(address, size)
+            found = self._read_partly(address, size)
             return bytes(found.contents) if found.is_known else None
         changed = bytearray(contents)
         for place, byte in written.items():
