@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from xsplice_loader.livepatch.notes import LiveId
     from xsplice_loader.livepatch.patching import NopTable
     from xsplice_loader.livepatch.symbol_table import PayloadSymbol
-    from xsplice_loader.memory.address_space import AddressSpace, Mapping
+    from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.memory.mapping import Mapping
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.memory.vmalloc import VirtualMemory
     from xsplice_loader.payload import ObjectFile

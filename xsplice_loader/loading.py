@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xsplice_loader.livepatch.moved_branches import MovedBranch
-    from xsplice_loader.memory.address_space import UnknownRange
+    from xsplice_loader.memory.partly_known import UnknownRange
     from xsplice_loader.relocation.window import Window
     from xsplice_loader.results import Finding, PatchedFunction
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 import pytest
 from small_payloads import hook, payload
@@ -10,8 +11,11 @@ from small_payloads import hook, payload
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
 from xsplice_loader.hypervisor.run_time import RunTimeMemory
-from xsplice_loader.memory.address_space import MemoryFault, PartlyKnown
+from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.results import ActionError
+
+if TYPE_CHECKING:
+    from xsplice_loader.memory.partly_known import PartlyKnown
 
 ENOENT, EBUSY, EINVAL, EOPNOTSUPP = 2, 16, 22, 95
 A, B, C = payload(build_id="a1"), payload(build_id="b2", depends="a1"), payload(build_id="c3", depends="b2")

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from xsplice_loader.memory.address_space import (
-    AddressSpace,
-    Mapping,
-    MappingError,
-    MemoryFault,
-    PartlyKnown,
-    Protection,
-)
+from xsplice_loader.memory.address_space import AddressSpace, MappingError, MemoryFault
 from xsplice_loader.memory.frames import DomainHeap
+from xsplice_loader.memory.mapping import Mapping, Protection
+from xsplice_loader.memory.partly_known import PartlyKnown
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, XenVmap
 from xsplice_loader.memory.vmap.tree import TreeVmap

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsplice_loader.memory.address_space import Mapping
 from xsplice_loader.memory.arena_map import ArenaMap, Guards, Stretch, arena_map
+from xsplice_loader.memory.mapping import Mapping
 
 PAGE = 4096
 START = 0xFFFF82D040800000

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from xsplice_loader.memory.address_space import AddressSpace, PartlyKnown, Protection
+from xsplice_loader.memory.address_space import AddressSpace
 from xsplice_loader.memory.frames import DomainHeap
+from xsplice_loader.memory.mapping import Protection
+from xsplice_loader.memory.partly_known import PartlyKnown
 from xsplice_loader.memory.vmalloc import OutOfMemoryError, VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, Vmap, XenVmap
 from xsplice_loader.memory.vmap.callback import CallbackVmap, NextFitVmap

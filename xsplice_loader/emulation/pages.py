@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.memory.address_space import MemoryFault, PartlyKnown
+from xsplice_loader.memory.address_space import MemoryFault
+from xsplice_loader.memory.partly_known import PartlyKnown
 from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:

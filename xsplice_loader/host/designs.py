@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.memory.address_map import default_vmap, stub_page
-from xsplice_loader.memory.address_space import Protection
+from xsplice_loader.memory.mapping import Protection
 from xsplice_loader.memory.vmap import Bitmap, Vmap, VmapCallback, XenVmap, furthest
 from xsplice_loader.releases import PAGE_SIZE
 

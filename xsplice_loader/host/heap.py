@@ -11,13 +11,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.memory.address_map import DIRECTMAP
-from xsplice_loader.memory.address_space import UnknownRange
+from xsplice_loader.memory.partly_known import UnknownRange
 from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xsplice_loader.memory.address_space import AddressSpace, Mapping
+    from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.memory.mapping import Mapping
 
 HEAP = DIRECTMAP[0] + 0x8000_0000
 """Where the simulated part of Xen's heap begins."""

@@ -9,9 +9,10 @@ from xsplice_loader.findings import visible
 from xsplice_loader.host.designs import DESIGNS, design_of
 from xsplice_loader.host_state import MAX_SIZE, HostState, LoadedPayload
 from xsplice_loader.loading import load_payload
-from xsplice_loader.memory.address_space import AddressSpace, MemoryFault, PartlyKnown
+from xsplice_loader.memory.address_space import AddressSpace, MemoryFault
 from xsplice_loader.memory.arena_map import ArenaMap, arena_map
 from xsplice_loader.memory.frames import DomainHeap
+from xsplice_loader.memory.partly_known import PartlyKnown
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import bitmap_pages
 from xsplice_loader.payload import PayloadFile

@@ -11,7 +11,7 @@ from xsplice_loader.hypervisor.elf import build_id_in
 from xsplice_loader.hypervisor.forms import Lack, read_form
 from xsplice_loader.hypervisor.run_time import RunTimeMemory
 from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
-from xsplice_loader.memory.address_space import UPPER_HALF, Protection
+from xsplice_loader.memory.address_space import UPPER_HALF
 from xsplice_loader.releases import ENDBR64, ENDBR64_POISON, GIB, NEWEST, NEWEST_HIGH, PAGE_SIZE, Release, release
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xsplice_loader.hypervisor.captured import CapturedMemory
     from xsplice_loader.hypervisor.forms import Found
     from xsplice_loader.hypervisor.symbols import SymbolTable
+    from xsplice_loader.memory.mapping import Protection
 
 MODEL = os.path.join(os.path.dirname(__file__), "model.elf")
 _TWO_MIB = 2 << 20

@@ -17,7 +17,8 @@ import numpy as np
 
 from xsplice_loader.hypervisor.boot_sites import BootSites, boot_sites
 from xsplice_loader.hypervisor.image_sections import ImageSection, image_sections
-from xsplice_loader.memory.address_space import PartlyKnown, Protection
+from xsplice_loader.memory.mapping import Protection
+from xsplice_loader.memory.partly_known import PartlyKnown
 from xsplice_loader.payload import text_of
 from xsplice_loader.releases import ENDBR64_POISON, PAGE_SIZE, Permissions, Release
 

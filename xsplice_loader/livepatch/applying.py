@@ -12,7 +12,8 @@ from xsplice_loader.livepatch.patching import ENDBR64_SIZE, JUMP_SIZE, NopTable,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from xsplice_loader.memory.address_space import AddressSpace, PartlyKnown, Remembered
+    from xsplice_loader.memory.address_space import AddressSpace, Remembered
+    from xsplice_loader.memory.partly_known import PartlyKnown
     from xsplice_loader.releases import Permissions, Release
 
 

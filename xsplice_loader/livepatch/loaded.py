@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xsplice_loader.memory.address_space import ADDRESS_MASK, UnknownRange
+from xsplice_loader.memory.address_space import ADDRESS_MASK
+from xsplice_loader.memory.partly_known import UnknownRange
 from xsplice_loader.payload import elf, text_of
 from xsplice_loader.rules import content as rules
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from xsplice_loader.hypervisor import Hypervisor
     from xsplice_loader.livepatch.moved_branches import MovedBranch
     from xsplice_loader.livepatch.processor import Processor
-    from xsplice_loader.memory import address_space
+    from xsplice_loader.memory import mapping as mappings
     from xsplice_loader.memory.address_space import AddressSpace
     from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
@@ -34,7 +35,7 @@ class LoadedSections(NamedTuple):
     """Per section the offsets of fields whose relocation was refused, so that what they hold means nothing."""
     branches: list[MovedBranch]
     """The branches that were written into the payload's code so far."""
-    mapping: address_space.Mapping
+    mapping: mappings.Mapping
     """The pages that hold it; `image` is their contents."""
 
     def contents(self, section: Section, extra: int = 0) -> bytes | None:

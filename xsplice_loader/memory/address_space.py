@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
-from xsplice_loader.memory.sparse import zeros
-from xsplice_loader.releases import PAGE_SIZE, Permissions
+from xsplice_loader.memory.mapping import Mapping, Protection
+from xsplice_loader.memory.partly_known import PartlyKnown, UnknownRange
+from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from xsplice_loader.memory.address_map import Area
+    from xsplice_loader.releases import Permissions
 
 ADDRESS_LIMIT = 1 << 64
 ADDRESS_MASK = ADDRESS_LIMIT - 1
 UPPER_HALF = 0xFFFF_8000_0000_0000
 """The lowest canonical address of the upper half, where a hypervisor lives."""
 
-PAGE_HYPERVISOR: Permissions = "rw-"
-"""What freshly mapped pages may be used for, until `modify_mappings` says otherwise."""
 _SHORT_STRING = 64
 """Bytes in which most strings end."""
 _start_of = attrgetter("start")
@@ -74,135 +74,6 @@ class BootImage(Protocol):
 
     def may_lose_endbr64(self, address: int) -> bool:
         """Tell whether boot takes the ENDBR64 of the function at an address on some processors."""
-
-
-class PartlyKnown:
-    """Bytes of which some may not be known."""
-
-    __slots__ = ("contents", "unknown")
-
-    def __init__(self, size: int) -> None:
-        """Begin with `size` bytes of which nothing is known."""
-        self.contents = bytearray(size)
-        """The bytes; 0 where they are unknown."""
-        self.unknown = bytearray(b"\1" * size)
-        """1 for each byte that is unknown, else 0."""
-
-    def put(self, offset: int, contents: bytes) -> None:
-        """Supply bytes."""
-        self.contents[offset : offset + len(contents)] = contents
-        self.unknown[offset : offset + len(contents)] = bytes(len(contents))
-
-    def forget(self, offset: int, size: int) -> None:
-        """Make bytes unknown."""
-        self.contents[offset : offset + size] = bytes(size)
-        self.unknown[offset : offset + size] = b"\1" * size
-
-    def copy(self) -> PartlyKnown:
-        """Return another one that says the same."""
-        other = PartlyKnown(0)
-        other.contents, other.unknown = bytearray(self.contents), bytearray(self.unknown)
-        return other
-
-    @property
-    def is_known(self) -> bool:
-        """Whether all of them are known."""
-        return 1 not in self.unknown
-
-    @property
-    def shown(self) -> str:
-        """The bytes in hex; `??` for each unknown one."""
-        if self.is_known:
-            return self.contents.hex()
-        return "".join(
-            "??" if is_unknown else f"{byte:02x}" for byte, is_unknown in zip(self.contents, self.unknown, strict=True)
-        )
-
-    @property
-    def shown_if_any(self) -> str | None:
-        """The same, or None where all are unknown."""
-        return self.shown if 0 in self.unknown else None
-
-    def may_be(self, contents: bytes) -> bool:
-        """Tell whether the bytes may be these, as far as they are known."""
-        return all(
-            is_unknown or byte == wanted
-            for byte, is_unknown, wanted in zip(self.contents, self.unknown, contents, strict=True)
-        )
-
-    @property
-    def known_start(self) -> bytes:
-        """The bytes before the first unknown one."""
-        first = self.unknown.find(1)
-        return bytes(self.contents if first < 0 else self.contents[:first])
-
-
-class UnknownRange(NamedTuple):
-    """Bytes of a payload that depend on memory which Xen fills in while it boots."""
-
-    address: int
-    size: int
-    why: str
-    """A clause: which memory, and what would be written."""
-
-    @property
-    def end(self) -> int:
-        """The address after the last one."""
-        return self.address + self.size
-
-
-class Protection(NamedTuple):
-    """What a run of pages may be used for."""
-
-    start: int
-    end: int
-    permissions: Permissions
-
-
-class Mapping:
-    """A run of pages, the machine frames behind them, and their contents."""
-
-    __slots__ = ("contents", "end", "mfns", "protections", "start", "unknown")
-
-    def __init__(self, start: int, mfns: Sequence[int]) -> None:
-        self.start = start
-        self.end = start + len(mfns) * PAGE_SIZE
-        """The address behind the last page."""
-        self.mfns = mfns
-        self.contents = zeros(len(mfns) * PAGE_SIZE)
-        """The bytes, as uint8. Fresh pages are taken to be zero (`spec/02 §3`)."""
-        self.protections = [Protection(start, self.end, PAGE_HYPERVISOR)]
-        self.unknown: tuple[UnknownRange, ...] = ()
-        """Which bytes are unknown, ascending and apart; `contents` has them as they were before."""
-
-    def mark_unknown(self, unknown: UnknownRange) -> None:
-        """Note that bytes of the mapping are unknown from now on."""
-        self.mark_known(unknown.address, unknown.size)
-        merged: list[UnknownRange] = []
-        for part in sorted((*self.unknown, unknown)):
-            if merged and merged[-1].end == part.address and merged[-1].why == part.why:
-                merged[-1] = merged[-1]._replace(size=merged[-1].size + part.size)
-            else:
-                merged.append(part)
-        self.unknown = tuple(merged)
-
-    def mark_known(self, address: int, size: int) -> None:
-        """Note that bytes were written."""
-        if not self.unknown:
-            return
-        end = address + size
-        kept = []
-        for old in self.unknown:
-            if old.address < address:
-                kept.append(old._replace(size=min(old.end, address) - old.address))
-            if old.end > end:
-                start = max(old.address, end)
-                kept.append(UnknownRange(start, old.end - start, old.why))
-        self.unknown = tuple(kept)
-
-    def has_unknown(self, address: int, size: int) -> bool:
-        """Tell whether one of some bytes is unknown."""
-        return any(old.address < address + size and address < old.end for old in self.unknown)
 
 
 class _Overwritten(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.memory.address_space import UPPER_HALF, Mapping
+from xsplice_loader.memory.address_space import UPPER_HALF
 from xsplice_loader.memory.vmalloc import OutOfMemoryError
 from xsplice_loader.releases import PAGE_SIZE
 from xsplice_loader.rules import observations, placing
@@ -12,6 +12,7 @@ from xsplice_loader.rules import observations, placing
 if TYPE_CHECKING:
     from xsplice_loader.findings import Findings
     from xsplice_loader.host_state import HostState
+    from xsplice_loader.memory.mapping import Mapping
     from xsplice_loader.memory.placement import Layout, Placement
 
 

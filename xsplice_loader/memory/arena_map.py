@@ -9,7 +9,7 @@ from xsplice_loader.releases import PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from xsplice_loader.memory.address_space import Mapping
+    from xsplice_loader.memory.mapping import Mapping
 
 Kind = Literal["bitmap", "guard", "payload", "free"]
 Guards = Literal["before", "behind", "none"]

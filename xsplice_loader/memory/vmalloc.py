@@ -9,12 +9,13 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING
 
-from xsplice_loader.memory.address_space import AddressSpace, Mapping, MappingError
+from xsplice_loader.memory.address_space import AddressSpace, MappingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xsplice_loader.memory.frames import DomainHeap
+    from xsplice_loader.memory.mapping import Mapping
     from xsplice_loader.memory.vmap.protocol import Vmap, VmapCallback
 
 
