@@ -271,3 +271,12 @@ def test_missing_files(package: Package, tmp_path: Path) -> None:
 def test_the_model_takes_none(tmp_path: Path) -> None:
     with pytest.raises(HypervisorFileError, match="the hypervisor that it was captured from is not given"):
         Hypervisor.model().with_memory(tmp_path / "none")
+
+
+def test_captured_bytes_come_before_constant_ones(package: Package, xen: Hypervisor, tmp_path: Path) -> None:
+    place = address_of(xen, b"nsvm_vcpu_initialise")
+    linked = xen.at_run_time.read(place - 2, 8)
+    assert linked is not None
+    memory = opened(package, tmp_path, core({place: ENDBR64_POISON}, xen.build_id)).at_run_time
+    assert memory.read(place - 2, 8) == linked[:2] + ENDBR64_POISON + linked[6:]
+    assert memory.read_partly(place - 2, 8).shown == (linked[:2] + ENDBR64_POISON + linked[6:]).hex()

@@ -72,13 +72,13 @@ class RunTimeMemory:
             contents = self._captured.read(address, size)
             if contents is not None:
                 return contents
+            if any(self._captured.available(address, size)):
+                found = self.read_partly(address, size)
+                return bytes(found.contents) if found.is_known else None
         starts, ends = self._constant
         index = bisect_right(starts, address) - 1
         if index >= 0 and address + size <= ends[index]:
             return self._pieces.read(address - self._xen_virt_start, size)
-        if self._captured is not None:
-            found = self.read_partly(address, size)
-            return bytes(found.contents) if found.is_known else None
         return None
 
     def read_partly(self, address: int, size: int) -> PartlyKnown:
