@@ -15,6 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hypervisor.cores import core
+from records import recorded_hypervisor
+
 from xsplice_loader import Finding, Host, Hypervisor, HypervisorFileError
 from xsplice_loader.checking.baseline import BaselineError, read_baseline
 from xsplice_loader.checking.baseline import baseline as make_baseline
@@ -172,6 +175,56 @@ def _efi_seeds() -> Iterator[bytes]:
     yield head + section + bytes(image)
 
 
+def captured(data: bytes) -> None:
+    """Open a core file as captured memory of a recorded Xen, and load what reads it."""
+    with tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".core") as file:
+        file.write(data)
+        file.flush()
+        try:
+            opened = recorded_hypervisor("4.17.7").with_memory(file.name)
+        except HypervisorFileError:
+            return
+    host = Host(opened)
+    result = host.upload("call", _call_through_genapic(opened.build_id))
+    assert result.verdict != "refused"
+    host.apply("call")
+
+
+@lru_cache
+def _call_through_genapic(build_id: bytes | None) -> bytes:
+    return forge(
+        """
+        .text
+        .balign 16
+        .type replacement, @function
+replacement:
+site:   call *genapic+24(%rip)
+        ret
+        .size replacement, . - replacement
+        .section .altinstr_replacement, "ax", @progbits
+other:  call .
+        .section .altinstructions, "a", @progbits
+        .long site - ., other - .
+        .short 93
+        .byte 6, 5, 0, 0
+        .livepatch_func "xen_minor_version", replacement, 16
+        .livepatch_depends xen
+        .livepatch_xen_depends xen
+        .build_id a1
+        """,
+        xen_build_id=build_id,
+    )
+
+
+def _captured_seeds() -> Iterator[bytes]:
+    xen = recorded_hypervisor("4.17.7")
+    genapic = xen.symbols.address_of(b"genapic") or 0
+    pointers = {genapic + 24: xen.text_start.to_bytes(8, "little"), xen.image_end - 4096: bytes(4096)}
+    yield core(pointers, xen.build_id)
+    yield gzip.compress(core(pointers, xen.build_id), mtime=0)
+    yield core({0x1000: bytes(16), genapic: bytes(64)}, None)
+
+
 def _list_seeds() -> Iterator[bytes]:
     names = [(address, kind, text_of(name)) for name, address, kind in model().symbols]
     yield "".join(f"{address:016x} {kind} {name}\n" for address, kind, name in names).encode()
@@ -265,6 +318,7 @@ TARGETS = {
     "xen-syms": Target(hypervisor, _xen_syms_seeds, 32 << 10),
     "boot-image": Target(hypervisor, _boot_image_seeds, 32 << 10),
     "efi": Target(hypervisor, _efi_seeds, 32 << 10),
+    "captured": Target(captured, _captured_seeds, 8 << 10),
     "symbol-list": Target(hypervisor, _list_seeds, 16 << 10),
     "script": Target(script, _script_seeds, 1 << 10),
     "baseline": Target(baseline, _baseline_seeds, 4 << 10),
