@@ -23,8 +23,6 @@ from xsplice_loader.payload import text_of
 from xsplice_loader.releases import ENDBR64_POISON, PAGE_SIZE, Permissions, Release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from xsplice_loader.hypervisor.captured import CapturedMemory
     from xsplice_loader.hypervisor.contents import Pieces
     from xsplice_loader.hypervisor.symbols import SymbolTable
@@ -158,17 +156,15 @@ class RunTimeMemory:
         page = self._symbols.address_of(_HYPERCALL_PAGE)
         if page is not None:
             changing.append((page, page + PAGE_SIZE))
-        starts: list[int] = []
-        ends: list[int] = []
+        found = [np.empty((0, 2), np.uint64)]
         for section in sorted(self.sections, key=lambda found: found.start):
             if section.state != "constant" or not self._can_tell(section, sites):
                 continue
             holes = np.array(changing, np.uint64).reshape(-1, 2)
             if sites is not None:
                 holes = np.concatenate([holes, np.column_stack(sites)])
-            for start, end in _without(section.start, section.end, holes):
-                starts.append(start)
-                ends.append(end)
+            found.append(_without(section.start, section.end, holes))
+        starts, ends = np.concatenate(found).T.tolist()
         return starts, ends
 
     def _can_tell(self, section: ImageSection, sites: BootSites | None) -> bool:
@@ -200,12 +196,12 @@ class RunTimeMemory:
         return -(-(address if address is not None else otherwise) // PAGE_SIZE) * PAGE_SIZE
 
 
-def _without(start: int, end: int, holes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield what is left of a range without some others: rows of start and end, in any order, which may overlap."""
+def _without(start: int, end: int, holes: np.ndarray) -> np.ndarray:
+    """Return what is left of a range without some others: rows of start and end; those may overlap, in any order."""
     holes = holes[(holes[:, 0] < end) & (holes[:, 1] > start) & (holes[:, 0] < holes[:, 1])]
     holes = holes[np.argsort(holes[:, 0], kind="stable")]
     lefts = np.concatenate([np.array([start], np.uint64), np.maximum.accumulate(holes[:, 1])])
     rights = np.concatenate([holes[:, 0], np.array([end], np.uint64)])
     lefts = np.maximum(lefts, np.uint64(start))
-    kept = lefts < rights
-    yield from zip(lefts[kept].tolist(), rights[kept].tolist(), strict=True)
+    left: np.ndarray = np.column_stack((lefts, rights))[lefts < rights]
+    return left
