@@ -37,6 +37,8 @@ REASONS = {
     "XSP162": WITHOUT_ID,
     "XSP215": WITHOUT_ID,
     "XSP193": OURS,
+    "XSP194": OURS,
+    "XSP199": OURS,
     "XSP200": OURS,
     "XSP201": OURS,
     "XSP202": OURS,
