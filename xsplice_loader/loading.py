@@ -112,8 +112,9 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
             compare=host.hypervisor.has_known_build_id,
             findings=findings,
         )
-    symbols = _as_stored(symbols, payload, prepared.payload)
-    payload = prepared.payload
+    # Xen has found all sections but the metadata before a table could change their names.
+    found, payload = payload, prepared.payload
+    symbols = _as_stored(symbols, found, payload)
     story.functions = patched_functions(prepared.entries, host.memory, host.nops, host.release)
     story.trace = story.trace._replace(functions=story.functions)
     offsets = [function.patch_offset for function in story.functions]
@@ -127,7 +128,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
     host.payloads.append(
         LoadedPayload(
             name,
-            payload,
+            found,
             placement,
             symbols,
             prepared.entries,
@@ -139,7 +140,7 @@ def load_payload(data: PayloadFile, host: HostState, *, name: str, file: str) ->
             mapping,
             may_be_reapplied(layout, host.release),
             prepared.table,
-            Hooks(payload, placement, host.release),
+            Hooks(found, placement, host.release),
             metadata_of(payload, placement, host.release),
             PayloadStatus(functions=[FunctionState()] * prepared.table.entries),
         )

@@ -22,6 +22,7 @@ RECORDED = [
     ("D-modinfo-nobits-noalloc-4.20", "4.20.4", "refused", 22, "Incorrect metadata format detected"),
     ("E-min-unknown-symbol-latin1", "4.17.7", "refused", 2, LATIN1),
     ("F-reloc-of-alloc-rela-4.20", "4.20.4", "accepted", None, None),
+    ("symbols-sorted-4.20", "4.20.4", "refused", 17, "duplicate new symbol: printk"),
 ]
 
 
@@ -36,6 +37,13 @@ def test_a_loaded_relocation_section_is_read_where_it_was_loaded() -> None:
     assert result.image is not None
     # As the running hypervisor had it.
     assert result.image[:16].hex() == "90" * 8 + "9077665544332211"
+
+
+def test_functions_are_found_before_a_table_changes_the_names_of_sections() -> None:
+    host = Host(recorded_hypervisor("4.20.4"), nops="k8")
+    host.upload("p", (DATA / "section-names-sorted-4.20.livepatch").read_bytes()).raise_for_verdict()
+    # As the running hypervisor printed it.
+    assert "    hvm_set_cr0 patch ffff82d0402c1a00(16) with ffff82d0405b5000 (10)" in host.dump()
 
 
 @pytest.mark.parametrize("sibling", SIBLINGS, ids=lambda sibling: sibling.name)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xsplice_loader.livepatch.functions import FunctionEntry
     from xsplice_loader.livepatch.loaded import LoadedSections, RunningXen
     from xsplice_loader.memory.address_space import AddressSpace
+    from xsplice_loader.memory.placement import Placement
     from xsplice_loader.payload import ObjectFile, Section
     from xsplice_loader.releases import Release
     from xsplice_loader.relocation.resolution import Lookup
@@ -65,6 +66,9 @@ def prepare(
 
     `loaded_ids` maps the build-ids of loaded payloads to their names.
     """
+    # Xen looks for the functions once, and a table may change names of sections.
+    section = sections.payload.section_named(functions.SECTION)
+    table = _live_table(section, sections.placement, findings.release)
     entries, new_addresses, sections = _prepare_functions(sections, xen.memory, lookup, findings)
     _check_hooks(sections.payload, findings)
     build_id = _read_note(sections, BUILD_ID, rules.OWN_ID_MALFORMED, findings)
@@ -85,10 +89,12 @@ def prepare(
 
         sections = prepare_tables(sections, xen, findings)
         # A table may change another, and what comes later finds the functions as they are by then.
-        entries, new_addresses = _as_they_are(entries, new_addresses, sections, findings.release.function_entry_size)
+        contents = sections.contents(section) if section is not None else None
+        if contents is not None and new_addresses is not None:
+            entries, new_addresses = _as_they_are(entries, contents, findings.release.function_entry_size)
     return Prepared(
         entries,
-        _live_table(sections, findings.release),
+        table,
         new_addresses,
         build_id,
         depends,
@@ -178,15 +184,8 @@ def _prepare_left_functions(
 
 
 def _as_they_are(
-    entries: tuple[FunctionEntry, ...],
-    new_addresses: frozenset[int] | None,
-    sections: LoadedSections,
-    entry_size: int,
-) -> tuple[tuple[FunctionEntry, ...], frozenset[int] | None]:
-    section = sections.payload.section_named(functions.SECTION)
-    table = sections.contents(section) if section is not None else None
-    if table is None or new_addresses is None:
-        return entries, new_addresses
+    entries: tuple[FunctionEntry, ...], table: bytes, entry_size: int
+) -> tuple[tuple[FunctionEntry, ...], frozenset[int]]:
     rows = [functions.ENTRY.unpack_from(table, start) for start in range(0, len(table), entry_size)]
     changed = []
     for entry in entries:
@@ -195,11 +194,10 @@ def _as_they_are(
     return tuple(changed), frozenset(row[1] for row in rows)
 
 
-def _live_table(sections: LoadedSections, release: Release) -> LiveTable:
-    section = sections.payload.section_named(functions.SECTION)
+def _live_table(section: Section | None, placement: Placement, release: Release) -> LiveTable:
     if section is None:
         return NO_FUNCTIONS
-    address = sections.placement.addresses.get(section.index)
+    address = placement.addresses.get(section.index)
     if address is None:
         # The address of what was left in the upload's buffer leads nowhere, as 0 does.
         return LiveTable(0, section.size // release.function_entry_size) if release.passes_note_errors else NO_FUNCTIONS

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 ADDRESS_MASK = (1 << 64) - 1
+USUAL_SYMBOL_TABLE = b".symtab"
 MAX_NOBITS = 2 << 20
 """Bytes that a NOBITS section may ask for where the release limits them (`spec/01 5.5`)."""
 
@@ -195,6 +196,9 @@ class ObjectFile:
     def is_changed_by_symbols(self) -> bool:
         """Tell whether anything else that Xen reads of the file has bytes of the symbol table."""
         table = self.section(self.symbols.section_index)
+        if table.name != USUAL_SYMBOL_TABLE:
+            # It may have the name of a section that Xen looks for.
+            return True
         start, end = table.offset, table.offset + table.size
         headers = self.header.section_table_offset
         if headers < end and start < headers + self.header.section_count * self.header.section_header_size:
