@@ -93,6 +93,20 @@ def test_a_hook_that_cannot_be_followed_leaves_the_outcome_unknown() -> None:
     assert [row.state for row in host.list()] == ["CHECKED"]
 
 
+@pytest.mark.parametrize(
+    ("code", "spoilt"),
+    [("xor %ebx, %ebx; xor %eax, %eax; ret", "RBX"), ("inc %r12; dec %rbp; ret", "RBP, R12"), ("ret $0xbff", "RSP")],
+)
+def test_a_hook_that_spoils_registers_of_its_caller_leaves_the_outcome_unknown(code: str, spoilt: str) -> None:
+    """The psABI, 3.2.1; the real 4.14 died of such a `ret $0xbff` in _spin_lock_recursive, long after the hook."""
+    done = outcome(code)
+    assert done.unknown is not None
+    assert f" in {spoilt}, " in done.unknown
+    assert outcome("push %rbx; push %rbp; xor %ebx, %ebx; xor %ebp, %ebp; pop %rbp; pop %rbx; xor %eax, %eax; ret") == (
+        HookOutcome()
+    )
+
+
 def test_load_hooks_are_passed_nothing() -> None:
     more = ".livepatch_hook load, tested"
     assert host_with("mov 8(%rdi), %rax; ret", more, runner=run_hook).apply("snippet").unknown is not None
