@@ -39,6 +39,20 @@ def rules(result: LoadResult) -> list[str]:
     return [finding.rule for finding in result.findings]
 
 
+def test_a_function_that_a_variable_of_xen_names_is_warned_of() -> None:
+    """The key x of the running 4.17 printed the number that `system_state` held by then, as a string."""
+    hypervisor = recorded_hypervisor("4.17.7")
+    assert hypervisor.build_id is not None
+    source = NOTES.replace("depends xen", f"depends {hypervisor.build_id.hex()}") + TEXT
+    source += f'    .livepatch_func "nothing", fresh, 16, {hypervisor.text_start:#x}\n'
+    source += "    .pushsection .livepatch.funcs\n    .reloc 0, R_X86_64_64, system_state\n    .popsection\n"
+    host = Host(hypervisor)
+    result = host.upload("p", forge(source))
+    assert result.accepted
+    assert rules(result) == ["XSP207"]
+    assert any(line.startswith("    ? patch ") for line in host.dump())
+
+
 def test_nops_of_four_gigabytes_are_not_made() -> None:
     tracemalloc.start()
     result = upload(NOTES + '    .livepatch_func "xen_extra_version", 0, 16, 0, 0xffffffff\n')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from real_xen.legitimate import Rule
 from xsplice_loader.releases import GIB
 from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED, NOT_COMPARED
-from xsplice_loader.rules.observations import ASSUMED_SYMBOL, START_UNKNOWN
+from xsplice_loader.rules.observations import ASSUMED_SYMBOL, START_UNKNOWN, WILD_FUNCTION_NAME
 from xsplice_loader.rules.tables import CONTENTS_UNKNOWN, WRITES_OUTSIDE_TEXT
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ _LOGGED_ADDRESS = re.compile(r"\b[0-9a-f]{16}\b")
 _CRASH_AT = re.compile(r" at 0x([0-9a-f]+)")
 _FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
 UNKNOWN = frozenset(
-    rule.id for rule in (CONTENTS_UNKNOWN, NOT_COMPARED, START_UNKNOWN, ASSUMED_SYMBOL, HOOK_NOT_FOLLOWED)
+    rule.id
+    for rule in (CONTENTS_UNKNOWN, NOT_COMPARED, START_UNKNOWN, ASSUMED_SYMBOL, HOOK_NOT_FOLLOWED, WILD_FUNCTION_NAME)
 )
 VMAP = range(0xFFFF82C000000000, 0xFFFF82D000000000)
 """xen/arch/x86/include/asm/config.h: VMAP_VIRT_START and what follows."""

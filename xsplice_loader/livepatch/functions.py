@@ -113,8 +113,9 @@ class FunctionTable:
         entry = FunctionEntry(index, name, new_addr, old_addr, new_size, old_size, version)
         self.new_addresses.add(new_addr)
         # Of a pointer into the first page Xen prints `<NULL>` (xen/common/vsprintf.c: string).
-        if wild is not None and pointer >= PAGE_SIZE and old_addr:
-            self._add(observations.WILD_FUNCTION_NAME, entry, f"has its name {wild}: whoever prints it follows that")
+        if name is None and pointer >= PAGE_SIZE and old_addr:
+            where = wild or "in memory whose contents are not known"
+            self._add(observations.WILD_FUNCTION_NAME, entry, f"has its name {where}: whoever prints it follows that")
         if self._is_plain(entry):
             return entry
         self._check_fields(entry)

@@ -57,7 +57,7 @@ WILD_FUNCTION_NAME = _warning(
     "XSP207",
     "a function's name can be printed",
     "Where the old address is given, nobody needs the name to load or apply the payload. Who prints it follows the "
-    "pointer: the debug key x would kill the machine.",
+    "pointer: the debug key x would kill the machine, or show what happens to stand in memory of Xen's.",
     "spec/04 §8",
 )
 BEYOND_ARENA = _warning(
