@@ -147,7 +147,7 @@ class UploadBench:
             differences = tuple(self._differences(verb, program, step, host))
             if differences and step.verdict.has_run_payload and not has_hooks:
                 return differing(excused=legitimate.PATCHED_CODE)
-            if differences and verb == UPLOAD and any(map(legitimate.is_outside_text, program.findings)):
+            if differences and any(map(legitimate.is_outside_text, findings)):
                 return differing(excused=legitimate.XEN_ALTERED)
             if differences and legitimate.has_written_variables(host):
                 return differing(excused=legitimate.XEN_VARIABLES)
