@@ -90,11 +90,9 @@ def has_written_variables(host: Host) -> bool:
 
 
 def is_mapped_elsewhere(findings: Iterable[Finding], hypervisor: Hypervisor, tables: PageTables) -> bool:
-    """Tell whether a crash is foretold for an address outside of that GiB that the running Xen has mapped."""
-    deciding = next((finding for finding in findings if finding.crash), None)
-    if deciding is None:
-        return False
-    named = [int(found, 16) for found in _ADDRESS.findall(deciding.message)]
+    """Tell whether a fault is foretold for an address outside of that GiB that the running Xen has mapped."""
+    faults = [finding for finding in findings if finding.crash or finding.rule == WILD_FUNCTION_NAME.id]
+    named = [int(found, 16) for finding in faults for found in _ADDRESS.findall(finding.message)]
     own = hypervisor.image_start // GIB
     return any(address // GIB != own and tables.find(address) is not None for address in named)
 
@@ -128,5 +126,11 @@ def is_crash_of_patched_code(real: Verdict, host: Host) -> bool:
     if any(_FINISHED.search(line) for line in real.console):
         return True
     found = _CRASH_AT.search(real.crash)
-    mappings = [payload.mapping for payload in host.payloads]
-    return found is not None and any(mapping.start <= int(found[1], 16) < mapping.end for mapping in mappings)
+    if found is None:
+        return False
+    address = int(found[1], 16)
+    if any(payload.mapping.start <= address < payload.mapping.end for payload in host.payloads):
+        return True
+    # A function of NOPs is run through to its end: Xen needs some, as strlen, to say that it has finished.
+    entries = [entry for payload in host.payloads for entry in payload.entries]
+    return any(entry.old_addr <= address <= entry.old_addr + entry.old_size for entry in entries)
