@@ -65,7 +65,7 @@ def values_of(fact: str) -> dict[str, Any]:
 
 
 def tags_in(spans: str) -> set[str]:
-    """Return the tags of some spans in version order; `master` stands for whatever comes last."""
+    """Return the tags of some spans in version order; `master` is after all tags."""
     tags: set[str] = set()
     for span in spans.split(", "):
         first, _, last = span.partition("..")
@@ -106,7 +106,7 @@ def _is_printed(line: str, tag: str) -> bool:
 
 
 _WORDS: dict[str, int | str] = defaultdict(lambda: 1, hook="pre-apply")
-"""What stands for the parts of a line that differ; hooks have two names."""
+"""Placeholders for the parts of a line that differ; hooks have two names."""
 WITH_WORDS = [rule for rule in RULES.values() if rule.words is not None]
 
 

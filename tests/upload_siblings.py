@@ -35,7 +35,7 @@ fresh_one:
         .livepatch_xen_depends {build_id}
         .build_id a1b2
 """
-# Without relocations, and with symbols that nobody uses.
+# Without relocations, and with unused symbols.
 PLAIN = """
         .text
         ret

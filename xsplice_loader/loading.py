@@ -14,6 +14,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
+from xsplice_loader.allocation import Allocation
 from xsplice_loader.findings import Findings
 from xsplice_loader.host_state import HostState, LoadedPayload
 from xsplice_loader.livepatch.function_states import FunctionState, PayloadStatus
@@ -29,12 +30,11 @@ from xsplice_loader.livepatch.sections import (
     check_xen_build_id_early,
 )
 from xsplice_loader.livepatch.symbol_table import build_symbol_table
-from xsplice_loader.memory.allocation import Allocation
 from xsplice_loader.memory.placement import Placement, lay_out, may_be_reapplied, place
 from xsplice_loader.memory.sparse import copied
+from xsplice_loader.numbers import signed
 from xsplice_loader.payload import ObjectFile, PayloadFile, text_of
 from xsplice_loader.releases import PAGE_SIZE, Release
-from xsplice_loader.relocation.numbers import signed
 from xsplice_loader.relocation.relocating import Relocated, relocate
 from xsplice_loader.relocation.resolution import Lookup, ResolvedSymbols, resolve
 from xsplice_loader.relocation.trace import LoadTrace

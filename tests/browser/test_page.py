@@ -15,8 +15,8 @@ from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
 from xsplice_loader.host.script import upload_and_apply
 from xsplice_loader.host.tool import LivepatchTool
+from xsplice_loader.numbers import signed
 from xsplice_loader.relocation.listing import list_relocations
-from xsplice_loader.relocation.numbers import signed
 
 if TYPE_CHECKING:
     from browser.chromium import Browser

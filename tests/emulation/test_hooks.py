@@ -94,14 +94,14 @@ def test_a_hook_that_cannot_be_followed_leaves_the_outcome_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "spoilt"),
+    ("code", "clobbered"),
     [("xor %ebx, %ebx; xor %eax, %eax; ret", "RBX"), ("inc %r12; dec %rbp; ret", "RBP, R12"), ("ret $0xbff", "RSP")],
 )
-def test_a_hook_that_spoils_registers_of_its_caller_leaves_the_outcome_unknown(code: str, spoilt: str) -> None:
+def test_a_hook_that_clobbers_callee_saved_registers_has_an_unknown_outcome(code: str, clobbered: str) -> None:
     """The psABI, 3.2.1; the real 4.14 died of such a `ret $0xbff` in _spin_lock_recursive, long after the hook."""
     done = outcome(code)
     assert done.unknown is not None
-    assert f" in {spoilt}, " in done.unknown
+    assert f"callee-saved {clobbered}, " in done.unknown
     assert outcome("push %rbx; push %rbp; xor %ebx, %ebx; xor %ebp, %ebp; pop %rbp; pop %rbx; xor %eax, %eax; ret") == (
         HookOutcome()
     )

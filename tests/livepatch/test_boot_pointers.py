@@ -113,7 +113,7 @@ def test_an_unknown_pointer(package: Package, form: str, release: str | None, so
     displacement = int.from_bytes(image[site - base + 2 : site - base + 6], "little", signed=True)
     assert site + CALL_SIZE + displacement == address_of(xen, b"genapic") + 24
     assert "genapic+0x18" in unknown.why
-    # Nobody may read them, and nobody can run them.
+    # Their bytes are unknown: they can be neither read nor run.
     assert host.state.memory.read(site, 1) is None
     assert bytes(host.state.memory.read_partly(site - 1, size + 2).unknown) == b"\0" + b"\1" * size + b"\0"
     assert host.apply("x").succeeded

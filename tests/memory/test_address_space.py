@@ -14,7 +14,7 @@ from xsplice_loader.memory.partly_known import PartlyKnown
 from xsplice_loader.memory.vmalloc import VirtualMemory
 from xsplice_loader.memory.vmap import Bitmap, XenVmap
 from xsplice_loader.memory.vmap.tree import TreeVmap
-from xsplice_loader.relocation.numbers import bytes_text
+from xsplice_loader.numbers import bytes_text
 
 if TYPE_CHECKING:
     from xsplice_loader.releases import Permissions

@@ -1,4 +1,4 @@
-"""A payload of 6 KB that Xen spreads over 961 MiB: pages that nothing is written to take no room."""
+"""A payload of 6 KB that Xen spreads over 961 MiB: pages that nothing is written to take no memory."""
 
 from __future__ import annotations
 

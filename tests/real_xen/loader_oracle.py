@@ -83,7 +83,7 @@ class Verdict(NamedTuple):
     loaded: Loaded | None
     """None unless the payload was accepted."""
     payload_rc: int | None = None
-    """After an action: the result that the payload's status holds; None where there is no such payload."""
+    """After an action: the result that the payload's status holds; None where no payload has that name."""
     is_action: bool = False
     has_run_payload: bool = False
     """Whether code of the payload ran: a hook, or a function that Xen itself calls."""

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsplice_loader.memory.address_map import address_map
+from xsplice_loader.numbers import overrun, signed_bits, size_text
 from xsplice_loader.releases import release
 from xsplice_loader.relocation.diagnosis import Overflow, diagnose
 from xsplice_loader.relocation.instructions import Instruction
-from xsplice_loader.relocation.numbers import overrun, signed_bits, size_text
 from xsplice_loader.report.reach import reach_bar
 
 XEN = 0xFFFF82D040200000

@@ -12,7 +12,7 @@ from records import DATA, Record, recorded_hypervisor, single_uploads
 
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
-from xsplice_loader.relocation.numbers import signed
+from xsplice_loader.numbers import signed
 from xsplice_loader.teaching.anatomy import Anatomy, NeverPlacedError, NoSuchRelocationError, anatomy
 from xsplice_loader.teaching.topics.cases import SMALL, load
 from xsplice_loader.teaching.walk import scene_of

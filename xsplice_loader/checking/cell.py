@@ -15,8 +15,8 @@ from xsplice_loader.checking.cells import Cell, CellWindow, CheckedHypervisor, C
 from xsplice_loader.checking.policies import POLICIES, compared, under_policy
 from xsplice_loader.host import Host
 from xsplice_loader.host.files import name_of, unreadable
+from xsplice_loader.numbers import size_text
 from xsplice_loader.payload import text_of
-from xsplice_loader.relocation.numbers import size_text
 from xsplice_loader.results import Finding
 from xsplice_loader.rules import checking as rules
 from xsplice_loader.rules import observations

@@ -80,7 +80,7 @@ class Cluster:
         waiting = iter(chunks)
         running: dict[Any, Chunk] = {}
         finished: Any = distributed.as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
-        # A build-id is no path, but is looked for only where no file was given.
+        # A build-id is not a path, but is looked for only where no file was given.
         memory = question.memory + tuple((os.path.abspath(file), core) for file, core in question.memory)
         asked = question._replace(among=tuple(map(os.path.abspath, question.among)), memory=memory)
 

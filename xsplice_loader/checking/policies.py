@@ -15,7 +15,7 @@ import numpy as np
 
 from xsplice_loader.checking.cells import PolicyRow
 from xsplice_loader.findings import Findings
-from xsplice_loader.relocation.numbers import INT32, overrun, signed_bits
+from xsplice_loader.numbers import INT32, overrun, signed_bits
 from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
 from xsplice_loader.results import Finding

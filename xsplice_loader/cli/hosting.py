@@ -72,10 +72,10 @@ def upload_file(host: Host, file: str, data: bytes | OSError) -> LoadResult:
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Say in one sentence what this machine has no room for.
+    """Report in one sentence what does not fit into memory.
 
     Raises:
-        UnusableError: there is no room for it.
+        UnusableError: it cannot be allocated.
     """
     try:
         yield

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 ACCEPTED, REFUSED = 0, 1
 MAX_SCRIPT = 1 << 20
 """Bytes of a script at most."""
-SHOWN_UNKNOWN = 4
-"""Runs of unknown bytes that a warning names."""
 LONGEST_NAME = 240
 """Bytes of a payload's name that a file can be called by."""
 
@@ -374,7 +372,8 @@ def _elf(result: LoadResult) -> bytes:
 def _warn_of_unknown(path: str, result: LoadResult) -> None:
     """Say which bytes of a file that was written are not what a host would have."""
     if result.unknown:
-        from xsplice_loader.relocation.numbers import bytes_text  # noqa: PLC0415 - only for files with unknown bytes
+        from xsplice_loader.numbers import bytes_text  # noqa: PLC0415 - only for files with unknown bytes
+        from xsplice_loader.report.text import SHOWN_UNKNOWN  # noqa: PLC0415
 
         total = sum(part.size for part in result.unknown)
         places = ", ".join(f"{part.address:#018x}" for part in result.unknown[:SHOWN_UNKNOWN])

@@ -40,10 +40,10 @@ def run_hook(host: HostState, call: HookCall, *, limits: Limits = HOOK_LIMITS) -
     outcome, reason = done.ending
     if outcome == "stopped":
         return HookOutcome(console=done.console, unknown=reason)
-    spoilt = done.machine.spoilt_registers() if outcome == "returned" else ()
-    if spoilt:
-        what = f"returns with other values in {', '.join(spoilt)}, which a function has to keep for its caller"
-        return HookOutcome(console=done.console, unknown=f"{what}: what Xen does after that is unknown")
+    clobbered = done.machine.clobbered_registers() if outcome == "returned" else ()
+    if clobbered:
+        what = f"does not restore the callee-saved {', '.join(clobbered)}, so what Xen does after it is unknown"
+        return HookOutcome(console=done.console, unknown=what)
     found = _compare(host, call, done, limits)
     if outcome == "crash":
         crash = reason if found.unknown is None else None

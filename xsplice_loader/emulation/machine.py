@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 Access = Literal["read", "write", "fetch"]
 ARGUMENT_REGISTERS = ("RDI", "RSI", "RDX", "RCX", "R8", "R9")
 """Integer arguments of the System V ABI, in order."""
-KEPT_REGISTERS = {name: 0x101 + number for number, name in enumerate(("RBX", "RBP", "R12", "R13", "R14", "R15"))}
-"""What a function finds in the registers that it has to keep for its caller: values that code hardly sets."""
+CALLEE_SAVED = {name: 0x101 + number for number, name in enumerate(("RBX", "RBP", "R12", "R13", "R14", "R15"))}
+"""What a function finds in the callee-saved registers (psABI 3.2.1): values that code hardly sets."""
 
 _NEEDED: Mapping[Access, str] = {"read": "r", "write": "w", "fetch": "x"}
 
@@ -134,8 +134,8 @@ class Machine:
         """Call the function at `address` with up to six integers, and see it to its end."""
         for name, value in zip(ARGUMENT_REGISTERS, arguments, strict=False):
             self.set_register(name, value)
-        for name, kept in KEPT_REGISTERS.items():
-            self.set_register(name, kept)
+        for name, value in CALLEE_SAVED.items():
+            self.set_register(name, value)
         self.set_register("RSP", self._stack.top - 8)
         self.memory.store(self._stack.top - 8, self._stack.return_address.to_bytes(8, "little"))
         self.set_register("RIP", address)
@@ -144,13 +144,10 @@ class Machine:
             if ending is not None:
                 return ending
 
-    def spoilt_registers(self) -> tuple[str, ...]:
-        """Return which of the registers that a function has to keep for its caller are not as they were (psABI 3.2.1).
-
-        Those of code that has returned.
-        """
-        expected = {**KEPT_REGISTERS, "RSP": self._stack.top}
-        return tuple(name for name, kept in expected.items() if self.register(name) != kept)
+    def clobbered_registers(self) -> tuple[str, ...]:
+        """Return which callee-saved registers code that has returned did not restore; RSP is one of them."""
+        expected = {**CALLEE_SAVED, "RSP": self._stack.top}
+        return tuple(name for name, value in expected.items() if self.register(name) != value)
 
     def return_from_service(self) -> None:
         """Return to the caller of the function that a service stands for, which returns nothing."""

@@ -93,9 +93,7 @@ class HostPages:
         if size > 1:
             half = size // 2
             for start, length in ((0, half), (half, size - half)):
-                part = self._partly(address + start, length)
-                found.contents[start : start + length] = part.contents
-                found.unknown[start : start + length] = part.unknown
+                found.take(start, self._partly(address + start, length))
         return found
 
 

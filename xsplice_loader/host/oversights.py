@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.functions import wrapped_jump
 from xsplice_loader.livepatch.patching import ENDBR64_SIZE, JUMP_OPCODE, JUMP_SIZE, patch_offset
-from xsplice_loader.relocation.numbers import bytes_text
+from xsplice_loader.numbers import bytes_text
 from xsplice_loader.rules import actions as rules
 from xsplice_loader.rules.errnos import ERRNOS
 from xsplice_loader.rules.observations import JUMP_WRAPS

@@ -17,6 +17,7 @@ from xsplice_loader.livepatch import hooks
 from xsplice_loader.livepatch.function_states import SAVED_OFFSET, STATE_NUMBERS, FunctionState
 from xsplice_loader.livepatch.functions import SECTION as FUNCTIONS
 from xsplice_loader.memory.address_space import MemoryFault
+from xsplice_loader.numbers import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -200,7 +201,7 @@ class Structures:
         for name in self._layout.changed(before, after):
             value = self._layout.value(name, after) if name in self._layout.members else 0
             if name == "rc":
-                status.rc = value - (1 << 32) if value >> 31 else value
+                status.rc = signed(value, 32)
             elif name == "reverted":
                 status.was_reverted = bool(value)
             elif name == "safe_to_reapply":

@@ -68,7 +68,7 @@ def read_captured_memory(path: str | os.PathLike[str], image: tuple[int, int]) -
     """Read a core file; `-` is standard input, and it may be gzipped. `image` is the address range of Xen's image.
 
     Raises:
-        HypervisorFileError: it cannot be read, is no core file of x86-64 with virtual addresses, is damaged or
+        HypervisorFileError: it cannot be read, is not a core file of x86-64 with virtual addresses, is damaged or
             truncated, or holds nothing of the image.
     """
     file = os.fspath(path)
@@ -103,7 +103,7 @@ def noted_build_id(path: str | os.PathLike[str]) -> bytes | None:
     """Return the build-id that a note of a core file has, if any.
 
     Raises:
-        HypervisorFileError: it cannot be read, or is no core file of x86-64.
+        HypervisorFileError: it cannot be read, or is not a core file of x86-64.
     """
     file = os.fspath(path)
     with _named_errors(file):

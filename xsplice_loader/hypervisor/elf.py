@@ -9,7 +9,7 @@ from xsplice_loader.hypervisor.contents import FormError, Piece, Pieces, part
 from xsplice_loader.releases import GIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ELF_MAGIC = b"\x7fELF"
 ET_REL, ET_EXEC = 1, 2
@@ -18,7 +18,7 @@ PT_LOAD, PT_NOTE = 1, 4
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS = 2, 7, 8
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 NT_GNU_BUILD_ID = 3
-_MAX_NOTES, MAX_NOTE_SIZE = 64, 4096
+_MAX_NOTES, _MAX_NOTE_SIZE = 64, 4096
 """How many note sections are looked at, and how many bytes of each; Xen has one or two, of some 36 bytes."""
 
 _CLASSES = {1: "32", 2: "64"}
@@ -103,7 +103,7 @@ class ElfFile(NamedTuple):
         if not self.is_debug_only:
             notes += [(s.offset, s.file_size) for s in self.segments if s.type == PT_NOTE]
         for offset, size in notes[:_MAX_NOTES]:
-            found = build_id_in(part(self.data, offset, min(size, MAX_NOTE_SIZE), "a note"))
+            found = build_id_in(part(self.data, offset, min(size, _MAX_NOTE_SIZE), "a note"))
             if found is not None:
                 return found
         return None
@@ -169,6 +169,22 @@ def build_id_in(notes: memoryview) -> bytes | None:
         if kind == NT_GNU_BUILD_ID and owner == b"GNU\0" and content:
             return content
     return None
+
+
+def labelled_build_id(
+    read: Callable[[int, int], bytes | None], place_of: Callable[[bytes], int | None]
+) -> bytes | None:
+    """Return the build-id of the note that Xen's own code reads (xen/common/version.c: xen_build_init).
+
+    Args:
+        read: returns bytes of the image, None for unknown ones.
+        place_of: returns where `read` finds a symbol, None for an unknown one.
+    """
+    start, end = place_of(b"__note_gnu_build_id_start"), place_of(b"__note_gnu_build_id_end")
+    if start is None or end is None or not 0 < end - start <= _MAX_NOTE_SIZE:
+        return None
+    notes = read(start, end - start)
+    return None if notes is None else build_id_in(memoryview(notes))
 
 
 def _notes(data: memoryview) -> Iterator[tuple[int, bytes, bytes]]:

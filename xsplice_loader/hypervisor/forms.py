@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from xsplice_loader.hypervisor.contents import FormError, Pieces, read_contents
-from xsplice_loader.hypervisor.elf import ELF_MAGIC, MAX_NOTE_SIZE, PT_LOAD, ElfFile, build_id_in, read_elf
+from xsplice_loader.hypervisor.elf import ELF_MAGIC, PT_LOAD, ElfFile, labelled_build_id, read_elf
 from xsplice_loader.hypervisor.elf_symbols import read_symbols
 from xsplice_loader.hypervisor.embedded import find_table, labelled_table
 from xsplice_loader.hypervisor.pe import PE_MAGIC, read_pe
@@ -14,7 +14,6 @@ from xsplice_loader.releases import GIB, NEWEST, NewerReleaseError, Release, Unk
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
 
     from xsplice_loader.hypervisor.contents import Form
     from xsplice_loader.hypervisor.symbol_list import SymbolList
@@ -155,7 +154,8 @@ def _found(
         return None if address is None else address - xen_virt_start
 
     if build_id is None:
-        build_id = _labelled_build_id(pieces, offset_of)
+        # The headers of 4.7.0 do not lead to it: its boot image has another offset, its xen.efi no debug directory.
+        build_id = labelled_build_id(pieces.read, offset_of)
     if build_id is None and not pieces:
         lacks += (Lack("The file has no build-id: the one that a payload asks for is not compared.", "build-id"),)
     name = reported_release(pieces, offset_of)
@@ -172,18 +172,6 @@ def _found(
         reported_arena_end(pieces, offset_of),
         lacks,
     )
-
-
-def _labelled_build_id(pieces: Pieces, offset_of: Callable[[bytes], int | None]) -> bytes | None:
-    """Return the build-id of the note that Xen's own code reads (xen/common/version.c: xen_build_init).
-
-    The headers of 4.7.0 do not lead to it: its boot image has another offset, its xen.efi no debug directory.
-    """
-    start, end = offset_of(b"__note_gnu_build_id_start"), offset_of(b"__note_gnu_build_id_end")
-    if start is None or end is None or not 0 < end - start <= MAX_NOTE_SIZE:
-        return None
-    notes = pieces.read(start, end - start)
-    return None if notes is None else build_id_in(memoryview(notes))
 
 
 def _checked_virt_start(address: int) -> int:

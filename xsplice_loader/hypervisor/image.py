@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from xsplice_loader.hypervisor.contents import FormError, HypervisorFileError, Pieces, read_contents
-from xsplice_loader.hypervisor.elf import build_id_in
+from xsplice_loader.hypervisor.elf import labelled_build_id
 from xsplice_loader.hypervisor.forms import Lack, read_form
 from xsplice_loader.hypervisor.run_time import RunTimeMemory
 from xsplice_loader.memory.address_map import AddressMap, address_map, default_arena_end
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MODEL = os.path.join(os.path.dirname(__file__), "model.elf")
 _TWO_MIB = 2 << 20
-MAX_NOTE = 4096
-"""Bytes of Xen's note section at most; it has some 36."""
 _ONLY_CAPTURED = "The hypervisor file holds no bytes: old bytes are compared only where memory was captured."
 
 
@@ -190,7 +188,7 @@ class Hypervisor:
         Raises:
             HypervisorFileError: it is another one, or constant bytes are other ones.
         """
-        of_memory = self._build_id_in(captured)
+        of_memory = labelled_build_id(captured.read, self.symbols.address_of)
         found = of_memory or captured.build_id
         problem = None
         if of_memory is not None and captured.build_id is not None and of_memory != captured.build_id:
@@ -213,16 +211,6 @@ class Hypervisor:
         if problem is not None:
             raise HypervisorFileError(f"captured memory {captured.file}: {problem}")
         return found or self.build_id
-
-    def _build_id_in(self, captured: CapturedMemory) -> bytes | None:
-        """Return the build-id in the captured image itself; None where that part was not captured."""
-        start, end = (
-            self.symbols.address_of(name) for name in (b"__note_gnu_build_id_start", b"__note_gnu_build_id_end")
-        )
-        if start is None or end is None or not start < end <= start + MAX_NOTE:
-            return None
-        note = captured.read(start, end - start)
-        return None if note is None else build_id_in(memoryview(note))
 
     def _compared(self, captured: CapturedMemory) -> tuple[int, int | None]:
         """Return how many constant bytes were captured, and the address of the first that is another in the file."""

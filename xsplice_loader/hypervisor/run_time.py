@@ -104,7 +104,7 @@ class RunTimeMemory:
         return image_sections(self._symbols.finder)
 
     def section_at(self, address: int) -> ImageSection | None:
-        """Return the section that an address lies in."""
+        """Return the section of an address; None where none is known."""
         return next((found for found in self.sections if found.start <= address < found.end), None)
 
     def described(self, address: int) -> str | None:

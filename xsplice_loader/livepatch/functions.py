@@ -16,9 +16,9 @@ from xsplice_loader.livepatch.patching import (
     patch_offset,
 )
 from xsplice_loader.memory.address_space import AddressSpace, MemoryFault
+from xsplice_loader.numbers import INT32, overrun, signed, signed_bits, size_text
 from xsplice_loader.payload import text_of
 from xsplice_loader.releases import PAGE_SIZE
-from xsplice_loader.relocation.numbers import INT32, overrun, signed, signed_bits, size_text
 from xsplice_loader.results import PatchedFunction
 from xsplice_loader.rules import content as rules
 from xsplice_loader.rules import observations
@@ -56,11 +56,15 @@ class FunctionEntry(NamedTuple):
     new_size: int
     old_size: int
     version: int
+    is_name_unknown: bool = False
+    """The name is in mapped memory whose contents are not known."""
 
     @property
     def shown(self) -> str:
-        """The name as Xen prints it."""
-        return "<NULL>" if self.name is None else text_of(self.name)
+        """The name as Xen prints it; `?` where it is unknown."""
+        if self.name is None:
+            return "?" if self.is_name_unknown else "<NULL>"
+        return text_of(self.name)
 
 
 class FunctionTable:
@@ -110,12 +114,15 @@ class FunctionTable:
                 wild = f"in unmapped memory, at {pointer:#018x}"
             if part and not self._ends(pointer):
                 name, wild = None, f"at {pointer:#018x}, and runs on into unmapped memory"
-        entry = FunctionEntry(index, name, new_addr, old_addr, new_size, old_size, version)
+        is_unknown = name is None and wild is None
+        entry = FunctionEntry(index, name, new_addr, old_addr, new_size, old_size, version, is_unknown)
         self.new_addresses.add(new_addr)
         # Of a pointer into the first page Xen prints `<NULL>` (xen/common/vsprintf.c: string).
         if name is None and pointer >= PAGE_SIZE and old_addr:
-            where = wild or "in memory whose contents are not known"
-            self._add(observations.WILD_FUNCTION_NAME, entry, f"has its name {where}: whoever prints it follows that")
+            what = f"has its name {wild}: printing it crashes Xen"
+            if is_unknown:
+                what = f"has its name at {pointer:#018x}, whose contents are unknown: Xen prints what is there"
+            self._add(observations.WILD_FUNCTION_NAME, entry, what)
         if self._is_plain(entry):
             return entry
         self._check_fields(entry)
@@ -131,7 +138,7 @@ class FunctionTable:
 
     def _is_plain(self, entry: FunctionEntry) -> bool:
         """Tell at one glance that an entry passes all tests of any release; most do."""
-        _, _, new_addr, old_addr, new_size, old_size, version = entry
+        _, _, new_addr, old_addr, new_size, old_size, version, _ = entry
         return (
             version == self.release.function_version
             and new_addr != 0
@@ -334,7 +341,7 @@ def patched_functions(
 
 
 def _patched_function(entry: FunctionEntry, memory: AddressSpace, table: NopTable, release: Release) -> PatchedFunction:
-    _, _, new_addr, old_addr, new_size, old_size, _ = entry
+    _, _, new_addr, old_addr, new_size, old_size, *_ = entry
     try:
         whole = memory.read(old_addr, SHOWN)
         offset = patch_offset(whole, release) if whole is not None else known_patch_offset(old_addr, memory, release)

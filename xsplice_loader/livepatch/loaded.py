@@ -75,7 +75,7 @@ class LoadedSections(NamedTuple):
             self.mapping.mark_unknown(UnknownRange(low, high - low, why))
 
     def has_refused_field(self, address: int, size: int) -> bool:
-        """Tell whether a field whose relocation was refused lies in some bytes: then they mean nothing."""
+        """Tell whether a field whose relocation was refused overlaps some bytes: then they mean nothing."""
         for index, offsets in self.refused.items():
             start = self.placement.addresses.get(index)
             if start is not None and any(address - 8 < start + offset < address + size for offset in offsets):
@@ -83,7 +83,7 @@ class LoadedSections(NamedTuple):
         return False
 
     def function_at(self, address: int) -> str | None:
-        """Return the name of the payload's function or label that an address lies in; None where none is near."""
+        """Return the name of the payload's function or label at an address; None where none is near."""
         for section, start in self.placement.addresses.items():
             if start <= address < start + self.payload.section(section).size:
                 return symbol_in(self.payload, section, address - start)

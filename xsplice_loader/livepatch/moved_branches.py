@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from xsplice_loader.memory.address_space import ADDRESS_MASK
-from xsplice_loader.relocation.numbers import INT32, signed
+from xsplice_loader.numbers import INT32, signed
 from xsplice_loader.relocation.window import Constraint, Impossible, Limit, distance_constraint
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.livepatch.functions import SECTION, FunctionEntry
 from xsplice_loader.livepatch.patching import JUMP_SIZE, jump_displacement
-from xsplice_loader.relocation.numbers import INT32, signed
+from xsplice_loader.numbers import INT32, signed
 from xsplice_loader.relocation.window import Constraint, Impossible, Limit, distance_constraint
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import numpy as np
 
 from xsplice_loader.memory.mapping import Mapping, Protection
 from xsplice_loader.memory.partly_known import PartlyKnown, UnknownRange
+from xsplice_loader.numbers import bytes_text
 from xsplice_loader.releases import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -202,19 +203,13 @@ class AddressSpace:
             MemoryFault: some byte is not mapped.
         """
         whole = self.read(address, size) if size else b""
-        if whole is None:
-            return self._read_partly(address, size)
-        found = PartlyKnown(0)
-        found.contents, found.unknown = bytearray(whole), bytearray(size)
-        return found
+        return self._read_partly(address, size) if whole is None else PartlyKnown.of(whole)
 
     def _read_partly(self, address: int, size: int) -> PartlyKnown:
         found = PartlyKnown(size)
         for mapping, start, length in self._parts_of(address, size, "a read"):
             if mapping is None:
-                of_image = self._image.read_partly(start, length)
-                found.contents[start - address : start - address + length] = of_image.contents
-                found.unknown[start - address : start - address + length] = of_image.unknown
+                found.take(start - address, self._image.read_partly(start, length))
                 for place, byte in self.written_at(start, length).items():
                     found.put(place - address, bytes((byte,)))
                 for place in self._lost_at(start, length):
@@ -432,11 +427,11 @@ class AddressSpace:
         for run in runs:
             if permission not in run.permissions:
                 where = f"the pages {run.start:#018x}-{run.end:#018x}, which are {run.permissions}"
-                raise MemoryFault(address, f"{access} of {_bytes(size)} at {self._named(address)}, into {where}")
+                raise MemoryFault(address, f"{access} of {bytes_text(size)} at {self._named(address)}, into {where}")
 
     def _fault(self, address: int, size: int, access: str) -> NoReturn:
         raise MemoryFault(
-            address, f"{access} of {_bytes(size)} at {self._named(address)}, where nothing is mapped"
+            address, f"{access} of {bytes_text(size)} at {self._named(address)}, where nothing is mapped"
         ) from None
 
     def _named(self, address: int) -> str:
@@ -538,7 +533,3 @@ class AddressSpace:
                 return None
             out += chunk
         return bytes(out)
-
-
-def _bytes(size: int) -> str:
-    return "1 byte" if size == 1 else f"{size} bytes"

@@ -25,17 +25,17 @@ class Protection(NamedTuple):
 
 
 class Mapping:
-    """A run of pages, the machine frames behind them, and their contents."""
+    """A run of pages, their machine frames, and their contents."""
 
     __slots__ = ("contents", "end", "mfns", "protections", "start", "unknown")
 
     def __init__(self, start: int, mfns: Sequence[int]) -> None:
         self.start = start
         self.end = start + len(mfns) * PAGE_SIZE
-        """The address behind the last page."""
+        """The address after the last page."""
         self.mfns = mfns
         self.contents = zeros(len(mfns) * PAGE_SIZE)
-        """The bytes, as uint8. Fresh pages are taken to be zero (`spec/02 §3`)."""
+        """The bytes, as uint8. Fresh pages are taken to be zero."""
         self.protections = [Protection(start, self.end, PAGE_HYPERVISOR)]
         self.unknown: tuple[UnknownRange, ...] = ()
         """Which bytes are unknown, ascending and apart; `contents` has them as they were before."""

@@ -17,6 +17,19 @@ class PartlyKnown:
         self.unknown = bytearray(b"\1" * size)
         """1 for each byte that is unknown, else 0."""
 
+    @classmethod
+    def of(cls, contents: bytes) -> PartlyKnown:
+        """Return bytes that are all known."""
+        found = cls(0)
+        found.contents, found.unknown = bytearray(contents), bytearray(len(contents))
+        return found
+
+    def take(self, offset: int, part: PartlyKnown) -> None:
+        """Make bytes what a part says, known or not."""
+        end = offset + len(part.contents)
+        self.contents[offset:end] = part.contents
+        self.unknown[offset:end] = part.unknown
+
     def put(self, offset: int, contents: bytes) -> None:
         """Supply bytes."""
         self.contents[offset : offset + len(contents)] = contents

@@ -1,4 +1,4 @@
-"""Zeroed memory of which only those pages that are written take room.
+"""Zeroed memory of which only those pages that are written take memory.
 
 A payload of a few kilobytes can ask for alignments that spread it over the whole range for payloads, 1 GiB: Xen maps
 all of those pages, but nearly all stay as they were.
@@ -16,14 +16,14 @@ _BLOCK = 64 << 10
 
 
 class HostMemoryError(MemoryError):
-    """The machine that this program runs on has no room for what is to be simulated."""
+    """The machine that this program runs on cannot allocate what is to be simulated."""
 
 
 def zeros(size: int) -> np.ndarray:
     """Return `size` zero bytes, as uint8.
 
     Raises:
-        HostMemoryError: there is no room for them.
+        HostMemoryError: they cannot be allocated.
     """
     try:
         if size < _LARGE:
@@ -38,10 +38,10 @@ def zeros(size: int) -> np.ndarray:
 
 
 def copied(contents: np.ndarray) -> np.ndarray:
-    """Return a copy of whole pages that takes room only for what is not zero.
+    """Return a copy of whole pages that takes memory only for what is not zero.
 
     Raises:
-        HostMemoryError: there is no room for it.
+        HostMemoryError: it cannot be allocated.
     """
     if len(contents) < _LARGE:
         return contents.copy()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xsplice_loader.findings import Findings
+from xsplice_loader.numbers import INT32
 from xsplice_loader.payload import text_of
 from xsplice_loader.releases import GIB
-from xsplice_loader.relocation.numbers import INT32
 from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import R_X86_64_PC32, R_X86_64_PLT32
 from xsplice_loader.relocation.window import Constraint, Impossible, Limit, distance_constraint

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xsplice_loader.memory.address_space import ADDRESS_LIMIT
+from xsplice_loader.numbers import INT32, overrun, signed, signed_bits, size_text
 from xsplice_loader.releases import GIB
-from xsplice_loader.relocation.numbers import INT32, overrun, signed, signed_bits, size_text
 
 if TYPE_CHECKING:
     from xsplice_loader.memory.address_map import AddressMap, Area

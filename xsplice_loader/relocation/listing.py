@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.findings import Findings
+from xsplice_loader.numbers import INT32, signed
 from xsplice_loader.relocation.instructions import finder_in
-from xsplice_loader.relocation.numbers import INT32, signed
 from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
 from xsplice_loader.results import Relocation

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xsplice_loader.numbers import INT32, size_text
 from xsplice_loader.payload import elf
 from xsplice_loader.relocation.diagnosis import diagnose
 from xsplice_loader.relocation.instructions import InstructionFinder, finder_in
-from xsplice_loader.relocation.numbers import INT32, size_text
 from xsplice_loader.relocation.types import R_X86_64_64, R_X86_64_NONE, TYPES, type_name
 from xsplice_loader.rules import placing as rules
 

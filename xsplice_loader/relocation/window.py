@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from xsplice_loader.memory.address_space import ADDRESS_LIMIT, ADDRESS_MASK, UPPER_HALF
+from xsplice_loader.numbers import INT32
 from xsplice_loader.releases import PAGE_SIZE
-from xsplice_loader.relocation.numbers import INT32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.relocation.numbers import signed
+from xsplice_loader.numbers import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from xsplice_loader.checking.policies import POLICIES
-from xsplice_loader.relocation.numbers import size_text
+from xsplice_loader.numbers import size_text
 from xsplice_loader.report.checked import BY_ITSELF, UNREADABLE
 from xsplice_loader.report.escaping import for_terminal
 from xsplice_loader.report.findings import finding_lines

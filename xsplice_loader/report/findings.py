@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.relocation.numbers import size_text
+from xsplice_loader.numbers import size_text
 from xsplice_loader.relocation.types import TYPES_BY_NAME
 from xsplice_loader.report.escaping import for_terminal
 from xsplice_loader.report.reach import reach_bar

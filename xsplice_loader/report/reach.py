@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from xsplice_loader.numbers import size_text
 from xsplice_loader.releases import GIB
-from xsplice_loader.relocation.numbers import size_text
 
 HALF = 16
 """Columns for 2 GiB to either side."""

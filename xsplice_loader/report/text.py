@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.relocation.numbers import bytes_text, size_text
+from xsplice_loader.numbers import bytes_text, size_text
 from xsplice_loader.report.arena import arena_lines
 from xsplice_loader.report.escaping import for_terminal, path_text
 from xsplice_loader.report.findings import finding_lines

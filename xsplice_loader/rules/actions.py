@@ -191,15 +191,16 @@ HOOK_NOT_RUN = _note(
 HOOK_NOT_FOLLOWED = Rule(
     "XSP241",
     "a hook cannot be followed to its end",
-    "It runs for too long, uses something of a real machine that is not simulated, or returns what depends on where "
-    "Xen's heap put a structure. The outcome of the action is unknown, and so is everything after it.",
-    "contract 1.1",
+    "It runs for too long, uses something of a real machine that is not simulated, does not restore callee-saved "
+    "registers, or returns what depends on where Xen's heap put a structure. The outcome of the action is unknown, and "
+    "so is everything after it.",
+    "xen/common/livepatch.c: livepatch_do_action",
 )
 HOOK_EFFECT_UNKNOWN = _warning(
     "XSP246",
     "an apply hook was not run, so what it patched is unknown",
     "It patches functions itself and saves what was there. Where it was not run, a revert restores nothing.",
-    "contract 1.1",
+    "xen/common/livepatch.c: revert_payload",
 )
 HEAP_ADDRESS = _warning(
     "XSP248",

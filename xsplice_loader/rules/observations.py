@@ -55,9 +55,9 @@ NOTHING_LOADABLE = _warning(
 )
 WILD_FUNCTION_NAME = _warning(
     "XSP207",
-    "a function's name can be printed",
-    "Where the old address is given, nobody needs the name to load or apply the payload. Who prints it follows the "
-    "pointer: the debug key x would kill the machine, or show what happens to stand in memory of Xen's.",
+    "a function's name cannot be printed, or is not known",
+    "Where the old address is given, loading and applying do not need the name. Debug key x and some log lines print "
+    "it: a pointer to unmapped memory crashes Xen, and one to a variable of Xen's prints what the variable holds then.",
     "spec/04 §8",
 )
 BEYOND_ARENA = _warning(
@@ -79,7 +79,7 @@ START_UNKNOWN = _warning(
     "the first bytes of a patched function are known",
     "A function that starts with ENDBR64 keeps it, so its jump is 4 bytes further on and needs 9 bytes in all. A "
     "symbol list does not tell how a function starts.",
-    "spec/01 14.2",
+    "xen/arch/x86/livepatch.c: arch_livepatch_verify_func",
     switch="built_for_ibt",
 )
 

@@ -135,15 +135,15 @@ BRANCH_WRAPS = _warning(
 )
 CONTENTS_UNKNOWN = _warning(
     "XSP193",
-    "the bytes of Xen that alternatives depend on are known",
+    "an alternative depends on bytes of Xen that are unknown",
     "Nearly all of Xen's alternative calls go through variables that Xen fills in while it boots. Xen reads the "
     "pointer when it loads the payload and makes the call direct, or UD2 where the pointer is NULL; what the file "
     "holds there says nothing. Captured memory of the running hypervisor (--memory) supplies it.",
-    "contract 1.1",
+    "xen/arch/x86/alternative.c: _apply_alternatives",
 )
 TARGET_FREED = _warning(
     "XSP194",
-    "a call that is made direct leads to code that is still there",
+    "a call that is made direct leads to code that was freed after boot",
     "Functions in init sections are unmapped and freed after boot; calling one then is a page fault, or runs whatever "
     "was put there since.",
     "xen/arch/x86/alternative.c: _apply_alternatives",

@@ -9,9 +9,9 @@ import numpy as np
 
 from xsplice_loader.livepatch.bug_frames import frame_word
 from xsplice_loader.memory.address_space import ADDRESS_LIMIT
+from xsplice_loader.numbers import INT32, overrun, signed
 from xsplice_loader.payload import elf
 from xsplice_loader.relocation.instructions import disassemble, finder_in
-from xsplice_loader.relocation.numbers import INT32, overrun, signed
 from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import TYPES, type_name
 from xsplice_loader.teaching.places import hexadecimal, what_lies_at

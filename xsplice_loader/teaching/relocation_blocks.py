@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xsplice_loader.memory.address_space import ADDRESS_LIMIT
-from xsplice_loader.relocation.numbers import INT32, signed_bits, size_text
+from xsplice_loader.numbers import INT32, signed_bits, size_text
 from xsplice_loader.teaching.blocks import Bits, Change, Found, Heading, Paragraph, Reach, Table
 from xsplice_loader.teaching.outcomes import upload_outcome
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from xsplice_loader.livepatch.tables import BUG_FRAMES
+from xsplice_loader.numbers import INT32, size_text
 from xsplice_loader.payload import elf, text_of
-from xsplice_loader.relocation.numbers import INT32, size_text
 from xsplice_loader.relocation.sections import relocation_sections
 from xsplice_loader.relocation.types import R_X86_64_PC32, R_X86_64_PLT32, TYPES
 from xsplice_loader.teaching.blocks import Bits, Block, Paragraph, Reach, Table

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from xsplice_loader.livepatch.patching import JUMP_SIZE
 from xsplice_loader.livepatch.prepare import BUILD_ID, DEPENDS, TABLES
 from xsplice_loader.livepatch.sections import XEN_DEPENDS
+from xsplice_loader.numbers import size_text
 from xsplice_loader.payload import text_of
 from xsplice_loader.relocation.instructions import disassemble
-from xsplice_loader.relocation.numbers import size_text
 from xsplice_loader.teaching.blocks import Block, Change, Items, Paragraph, Table
 from xsplice_loader.teaching.places import count_text, hexadecimal
 from xsplice_loader.teaching.scene import MOST_ROWS

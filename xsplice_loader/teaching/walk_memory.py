@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.memory.placement import is_ignored, lay_out
 from xsplice_loader.memory.vmap import XenVmap
+from xsplice_loader.numbers import size_text
 from xsplice_loader.releases import PAGE_SIZE
-from xsplice_loader.relocation.numbers import size_text
 from xsplice_loader.teaching.blocks import Block, Listing, Paragraph, Reach, Table
 from xsplice_loader.teaching.places import count_text, hexadecimal
 from xsplice_loader.teaching.scene import MOST_ROWS, silent

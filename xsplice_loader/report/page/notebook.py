@@ -9,8 +9,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from xsplice_loader.numbers import size_text
 from xsplice_loader.releases import GIB
-from xsplice_loader.relocation.numbers import size_text
 from xsplice_loader.report.escaping import for_terminal, path_text
 
 if TYPE_CHECKING:

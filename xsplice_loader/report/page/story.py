@@ -6,8 +6,8 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from xsplice_loader.numbers import INT32
 from xsplice_loader.releases import PAGE_SIZE
-from xsplice_loader.relocation.numbers import INT32
 from xsplice_loader.report.document import address, document
 from xsplice_loader.report.escaping import path_text
 from xsplice_loader.report.page.columns import relocation_columns

@@ -9,8 +9,8 @@ from xsplice_loader.host import Host
 from xsplice_loader.host.designs import DESIGNS
 from xsplice_loader.hypervisor import Hypervisor
 from xsplice_loader.memory.address_map import default_vmap
+from xsplice_loader.numbers import signed_bits
 from xsplice_loader.releases import release
-from xsplice_loader.relocation.numbers import signed_bits
 from xsplice_loader.teaching.blocks import Block, Heading, Items, Paragraph, Table
 from xsplice_loader.teaching.places import hexadecimal
 from xsplice_loader.teaching.topics.cases import SMALL, load, result_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xsplice_loader.relocation.numbers import INT32, signed, signed_bits, size_text
+from xsplice_loader.numbers import INT32, signed, signed_bits, size_text
 from xsplice_loader.teaching.anatomy import anatomy
 from xsplice_loader.teaching.blocks import Bits, Block, Found, Heading, Paragraph, Reach, Table
 from xsplice_loader.teaching.outcomes import upload_outcome, verdict_text

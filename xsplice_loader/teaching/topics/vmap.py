@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from xsplice_loader.memory.address_map import default_arena_end, default_vmap
 from xsplice_loader.memory.vmap import Bitmap
+from xsplice_loader.numbers import signed_bits
 from xsplice_loader.releases import GIB, release
-from xsplice_loader.relocation.numbers import signed_bits
 from xsplice_loader.teaching.blocks import Block, Heading, Paragraph, Reach, Table
 from xsplice_loader.teaching.outcomes import verdict_text
 from xsplice_loader.teaching.places import hexadecimal

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xsplice_loader.numbers import size_text
 from xsplice_loader.releases import PAGE_SIZE
-from xsplice_loader.relocation.numbers import size_text
 from xsplice_loader.teaching.blocks import Block, Heading, Items, Paragraph, Table
 from xsplice_loader.teaching.outcomes import verdict_text
 from xsplice_loader.teaching.places import hexadecimal

@@ -24,8 +24,8 @@ function stepItem(step, before) {
   const titled = (title, texts) => (texts.length ? [h("p", { class: "small" }, title), lines(texts)] : []);
   return h("li", { class: good ? "well" : "ill" },
     h("h3", {}, h("code", {}, step.command)),
-    h("p", {}, step.crash ? ["The machine would die: ", ruleLink(step.crash)] : good ? "Done." : `Failed${step.errno ? `, ${step.errno.name}` : ""}.`),
-    titled("xen-livepatch prints", [...step.out, ...step.err]), titled("Xen logs", [...step.messages, ...step.console]),
+    h("p", {}, step.crash ? ["The machine would die: ", ruleLink(step.crash)] : step.unknown ? `Unknown outcome: ${step.unknown}.` : good ? "Done." : `Failed${step.errno ? `, ${step.errno.name}` : ""}.`),
+    titled("xen-livepatch prints", [...step.out, ...step.err]), titled("Xen logs", [...step.messages, ...step.console.map((line) => line ?? "(a line that depends on what is unknown)")]),
     changed.map((patch) => h("div", { class: "byte-lines" }, h("p", { class: "small" }, "Xen’s code at ", h("code", {}, patch.address), before.has(patch.address) ? " changes" : ""),
       before.has(patch.address) ? changedLine("before", before.get(patch.address), shownBytes(patch)) : null, changedLine(before.has(patch.address) ? "after" : "now", shownBytes(patch), before.get(patch.address) ?? ""))),
     titled("Loaded then", step.list));

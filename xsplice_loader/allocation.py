@@ -27,7 +27,7 @@ class Allocation:
         self.virtual = host.virtual if for_real else host.stand_in()
 
     def allocate(self, findings: Findings) -> Mapping | None:
-        """Take frames and an address for them, and return them mapped (`spec/02 §6`)."""
+        """Take frames and an address for them, and return them mapped (xen/common/livepatch.c: move_payload)."""
         if not self.pages:
             findings.add(
                 observations.NOTHING_LOADABLE, "no section of the payload is loaded; it gets a range of no pages"
@@ -58,7 +58,7 @@ class Allocation:
             )
 
     def secure(self, placement: Placement) -> None:
-        """Set the permissions of the three regions, the load's last step (`spec/02 §5`)."""
+        """Set the permissions of the three regions, the load's last step (xen/common/livepatch.c: secure_payload)."""
         for region in placement.regions:
             if pages := region.pages:
                 end = region.address + pages * PAGE_SIZE
