@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_SHDR = struct.Struct("<IIQQQQIIQQ")
+from xsplice_loader.payload.elf import SHDR
+
 _FIELDS = ("name", "type", "flags", "addr", "offset", "size", "link", "info", "addralign", "entsize")
 _WRAP = 1 << 64
 
@@ -29,7 +30,7 @@ class ChangedFile:
             self.names[data[at : data.index(0, at)].decode()] = index
 
     def _fields(self, index: int) -> dict[str, int]:
-        return dict(zip(_FIELDS, _SHDR.unpack_from(self.data, self._table + index * _SHDR.size), strict=True))
+        return dict(zip(_FIELDS, SHDR.unpack_from(self.data, self._table + index * SHDR.size), strict=True))
 
     def section(self, name: str) -> dict[str, int]:
         """Return the header of a section."""
@@ -38,7 +39,7 @@ class ChangedFile:
     def set(self, section: str, **fields: int) -> ChangedFile:
         """Set fields of a section header, modulo 2^64."""
         new = {**self.section(section), **{field: value % _WRAP for field, value in fields.items()}}
-        _SHDR.pack_into(self.data, self._table + self.names[section] * _SHDR.size, *new.values())
+        SHDR.pack_into(self.data, self._table + self.names[section] * SHDR.size, *new.values())
         return self
 
     def wrap(self, name: str, end: int = 0) -> ChangedFile:

@@ -5,10 +5,10 @@ The right answers were seen on booted hypervisors or follow from the tags' own h
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 import pytest
+from real_xen.elf_fields import SHT_SYMTAB, SYMBOL_SIZE, form_of
 from records import DATA
 
 from xsplice_loader import Host, Hypervisor
@@ -232,12 +232,9 @@ def _with_relocation(kind: int, symbol: int) -> str:
 
 
 def _symbol_count(data: bytes) -> int:
-    (table,) = [
-        header
-        for header in struct.iter_unpack("<IIQQQQIIQQ", data[struct.unpack_from("<Q", data, 40)[0] :])
-        if header[1] == 2
-    ]
-    return int(table[5]) // 24
+    form = form_of(data)
+    (table,) = form.of_type(SHT_SYMTAB)
+    return form.sections[table].size // SYMBOL_SIZE
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,20 @@ SIBLINGS = (
     ),
     Sibling("relocates-itself", NEW, _relocates_itself, "accepted", body=TABLES, source=PLAIN),
     # Log lines are cut as raw bytes.
-    Sibling("cut-in-a-character", OLD, lambda f: _long_section_name(f, "x\u00e9".encode() * 400), "refused", 22),
-    Sibling("cut-bytes", NEW, lambda f: _long_section_name(f, b"\xff" * 2000), "refused", 22),
+    Sibling(
+        "cut-in-a-character",
+        OLD,
+        lambda f: _long_section_name(f, b"x" + "x\u00e9".encode() * 400),
+        "refused",
+        22,
+        "Relative link of x" + "x\u00e9" * 323 + r"x\xc3",
+    ),
+    Sibling(
+        "cut-bytes",
+        NEW,
+        lambda f: _long_section_name(f, b"\xff" * 2000),
+        "refused",
+        22,
+        "Relative link of " + r"\xff" * (1020 - len("livepatch: cut-bytes: Relative link of ")),
+    ),
 )

@@ -223,6 +223,12 @@ def test_what_a_payload_brings_along_is_run_after_only(tmp_path: Path) -> None:
     assert [(run["when"], run["value"]) for run in runs] == [("after", f"{7:#018x}")]
 
 
+@pytest.mark.parametrize(("code", "status"), [("ret", 0), ("rdtsc\nret", 1), ("ud2", 1)])
+def test_a_run_that_does_not_return_is_not_a_success(tmp_path: Path, code: str, status: int) -> None:
+    write(tmp_path, a=payload(f".text\n.globl helper\nhelper:\n{code}\n"))
+    assert run("--run", "helper", tmp_path / "a.livepatch").exit_code == status
+
+
 def test_hooks_are_run_on_request(tmp_path: Path) -> None:
     write(tmp_path, a=payload(hook("preapply", "mov $-16, %eax\nret")))
     file = tmp_path / "a.livepatch"
@@ -231,7 +237,7 @@ def test_hooks_are_run_on_request(tmp_path: Path) -> None:
     assert (step["rc"], step["errno"], step["payload_rc"]) == (2, {"number": 16, "name": "EBUSY"}, -16)
 
 
-def test_an_unknown_outcome_ends_the_steps_and_is_no_success(tmp_path: Path) -> None:
+def test_an_unknown_outcome_ends_the_steps_and_is_not_a_success(tmp_path: Path) -> None:
     # rdtsc: no file says what the clock of a real machine shows.
     write(tmp_path, a=payload(hook("preapply", "rdtsc\nret")), b=payload())
     files = tmp_path / "a.livepatch", tmp_path / "b.livepatch"

@@ -123,3 +123,18 @@ def test_what_does_not_depend_on_an_address(code: str) -> None:
     done = loaded_with(code, more="\n.bss\n.balign 8\nkept: .zero 8\n").host.apply("hooked")
     assert done.succeeded
     assert not heap_findings(done.findings)
+
+
+@pytest.mark.parametrize(
+    ("more", "store"),
+    [
+        ('\n.section .modinfo, "aw", @progbits\nkept: .asciz "a=12345678"\n', "mov %edi, kept(%rip)"),
+        # struct payload of 4.17 has `funcs` at 104, and an entry its `new_addr` at 8.
+        ('\n.livepatch_func "xen_extra_version", hook, 16, 0, 1\n', "mov 104(%rdi), %rcx; mov %edi, 8(%rcx)"),
+    ],
+    ids=["metadata", "function table"],
+)
+def test_an_address_in_what_xen_reads_of_a_payload_leaves_the_outcome_unknown(more: str, store: str) -> None:
+    done = loaded_with(f"{store}; xor %eax, %eax; ret", more=more).host.apply("hooked")
+    assert done.unknown is not None
+    assert "stores an unknown value in what Xen reads of hooked" in done.unknown

@@ -10,7 +10,9 @@ from hypervisor.sites import changed_bytes
 
 from xsplice_loader import Host, Hypervisor
 from xsplice_loader.forge import forge
+from xsplice_loader.hypervisor.boot_sites import boot_sites
 from xsplice_loader.releases import ENDBR64, ENDBR64_POISON
+from xsplice_loader.releases import release as release_named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,3 +113,27 @@ def test_an_expectation_of_an_endbr64_that_boot_may_take(package: Package, tmp_p
         file = tmp_path / "memory.core"
         file.write_bytes(core({address: captured}, xen.build_id))
         assert _applied(Hypervisor.open(package.xen_syms, memory=file), name, start) == expected
+
+
+def test_calls_of_their_own_table_are_sites_too() -> None:
+    """From 4.21.0 on boot makes indirect calls direct: a signed distance of 32 bits from each entry leads to one."""
+    start = 0xFFFF82D040200000
+    alternatives, calls = start + 0x1000, start + 0x2000
+    tables = {
+        alternatives: ENTRY.pack(0x100 - 0x1000, 0, 0, 3, 0, 2, 0),
+        calls: struct.pack("<ii", 0x300 - 0x2000, 0x200 - 0x2004),
+    }
+    symbols = {
+        b"__alt_instructions": alternatives,
+        b"__alt_instructions_end": alternatives + ENTRY.size,
+        b"__alt_call_sites_start": calls,
+        b"__alt_call_sites_end": calls + 8,
+    }
+    rows = {}
+    for release in ("4.20.3", "4.21.0"):
+        found = boot_sites(lambda address, _size: tables.get(address), symbols.get, release_named(release))
+        assert found is not None
+        rows[release] = list(zip((found.starts - start).tolist(), (found.ends - start).tolist(), strict=True))
+    assert rows == {"4.20.3": [(0x100, 0x105)], "4.21.0": [(0x100, 0x105), (0x200, 0x206), (0x300, 0x306)]}
+    without = {name: address for name, address in symbols.items() if b"call" not in name}
+    assert boot_sites(lambda address, _size: tables.get(address), without.get, release_named("4.21.0")) is None

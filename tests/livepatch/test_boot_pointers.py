@@ -412,3 +412,25 @@ after:  mov $3, %eax
         assert host.upload(name, forge(source, xen_build_id=xen.build_id)).accepted
         assert host.apply(name).succeeded
         assert run(host.state, "xen_minor_version").value == (3 if name == "caller" else 7)
+
+
+@pytest.mark.parametrize(("release", "table"), [(None, "alternatives"), ("4.21.0", "calls")])
+def test_no_number_of_unknown_calls_makes_one_known(package: Package, release: str | None, table: str) -> None:
+    count = 1300
+    sites = "".join(f"site{number}:  call *genapic+24(%rip)\n" for number in range(count))
+    entries = '        .section .alt_call_sites, "a", @progbits\n'
+    entries += "".join(f"        .long site{number} - .\n" for number in range(count))
+    if table == "alternatives":
+        entries = '        .section .altinstr_replacement, "ax", @progbits\nother:  call .\n'
+        entries += '        .section .altinstructions, "a", @progbits\n'
+        entries += "".join(
+            f"        .long site{number} - ., other - .\n        .short 93\n        .byte 6, 5, 0, 0\n"
+            for number in range(count)
+        )
+    source = f"        .text\n        .type replacement, @function\nreplacement:\n        nop\n{sites}        ret\n"
+    source += f"        .size replacement, . - replacement\n{entries}{IDENTITY}"
+    result, host = loaded(source, Hypervisor.open(package.xen_syms), release=release)
+    assert result.accepted
+    start = host.payloads[0].placement.base + 1
+    unknown = {place for part in result.unknown for place in range(part.address, part.address + part.size)}
+    assert unknown.issuperset(range(start, start + count * CALL_SIZE))

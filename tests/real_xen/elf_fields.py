@@ -1,7 +1,7 @@
 """The fields of a payload's file: where each is, how wide, and in what structure. For tools that change them.
 
-ELF-64 structures as in the gABI ("Object Files"); Xen's as in xen/include/public/sysctl.h (struct livepatch_func) and
-xen/arch/x86/include/asm/{alternative,bug,uaccess}.h.
+ELF-64 structures as in the gABI ("Object Files"); Xen's as in xen/include/public/sysctl.h (struct livepatch_func, from
+4.14 on) and xen/arch/x86/include/asm/{alternative,bug,uaccess}.h.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HEADER_SIZE, SECTION_SIZE, SYMBOL_SIZE, RELA_SIZE = 64, 64, 24, 24
-SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOBITS = 2, 3, 4, 8
+SECTION_SIZE, SYMBOL_SIZE, RELA_SIZE = 64, 24, 24
+SHT_SYMTAB, SHT_STRTAB, SHT_RELA = 2, 3, 4
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 
@@ -36,7 +36,7 @@ SYMBOL: Layout = {
 RELA: Layout = {"r_offset": (0, 8), "r_type": (8, 4), "r_sym": (12, 4), "r_addend": (16, 8)}
 _FUNCTION: Layout = {
     "name": (0, 8), "new_addr": (8, 8), "old_addr": (16, 8), "new_size": (24, 4), "old_size": (28, 4),
-    "version": (32, 1), "opaque": (33, 4), "expect": (56, 8),
+    "version": (32, 1), "opaque": (33, 4), "applied": (64, 1), "expect": (72, 1), "expected": (73, 8),
 }  # fmt: skip
 _ALTERNATIVE: Layout = {
     "orig_offset": (0, 4), "repl_offset": (4, 4), "cpuid": (8, 2), "orig_len": (10, 1), "repl_len": (11, 1),
@@ -47,7 +47,7 @@ _EXCEPTION: Layout = {"addr": (0, 4), "cont": (4, 4)}
 _POINTER: Layout = {"pointer": (0, 8)}
 _SITE: Layout = {"site": (0, 4)}
 TABLES: Mapping[str, tuple[int, Layout]] = {
-    ".livepatch.funcs": (64, _FUNCTION),
+    ".livepatch.funcs": (104, _FUNCTION),
     ".altinstructions": (14, _ALTERNATIVE),
     ".ex_table": (8, _EXCEPTION),
     ".note.gnu.build-id": (36, _NOTE),
@@ -59,7 +59,6 @@ TABLES: Mapping[str, tuple[int, Layout]] = {
     ".livepatch.hooks.unload": (8, _POINTER),
     ".livepatch.hooks.preapply": (8, _POINTER),
     ".livepatch.hooks.postrevert": (8, _POINTER),
-    ".altcall_sites": (4, _SITE),
     ".alt_call_sites": (4, _SITE),
 }
 """Sections that Xen reads as tables: the size of an entry, and its fields."""

@@ -183,7 +183,7 @@ def _fuzz(release: str, seed: int, seconds: float, job: int, jobs: int, folder: 
 
 
 def outcome_of(upload: Upload) -> str:
-    """Return what the real loader made of it, in a word or two."""
+    """Return the real loader's verdict in short."""
     real = upload.real
     return "crash" if real.crash else f"errno {-real.rc}" if real.rc else "accepted"
 
@@ -200,7 +200,7 @@ def kind_of(upload: Upload) -> str:
 def _plain(text: str) -> str:
     verdict = re.match(r"errno \d+|accepted|crash", text)
     if verdict:
-        rule = re.search(r"\(XSP\d+\)", text)
+        rule = re.search(r"\(XSP[^)]*\)", text)
         return f"{verdict[0]} {rule[0] if rule else ''}".strip()
     return _NUMBER.sub("N", _BYTES.sub("BYTES", _NAME.sub("livepatch: ", text)))[:120]
 

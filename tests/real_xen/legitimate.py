@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from real_xen.foretelling import Foretold
     from real_xen.observation import Observed
     from xsplice_loader import Hypervisor
+    from xsplice_loader.results import Finding
 
 _RIP = re.compile(r"RIP: +[0-9a-f]{4}:\[<([0-9a-f]{16})>\]")
-_ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
-_FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
+ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
+FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
 _NO_ENDBR64 = re.compile(r"[Aa]ltcall .+ dest .+ has no endbr64")
 TOO_EARLY = "Operation didn't complete."
 
@@ -104,13 +105,18 @@ def is_thought_unmapped(foretold: Foretold, hypervisor: Hypervisor) -> bool:
     """Tell whether the program foretells a death for want of anything mapped at such an address."""
     if foretold.step.crash not in (WILD_OLD_ADDRESS.id, NOT_WRITABLE.id):
         return False
-    named = [int(found, 16) for finding in foretold.step.findings for found in _ADDRESS.findall(finding.message)]
+    named = [int(found, 16) for finding in foretold.step.findings for found in ADDRESS.findall(finding.message)]
     return any(address // GIB != hypervisor.image_start // GIB for address in named)
 
 
 def is_given_up(foretold: Foretold) -> bool:
     """Tell whether the program does not know what a hook does."""
-    return any(finding.rule == HOOK_NOT_FOLLOWED.id for finding in foretold.step.findings)
+    return any(map(is_not_followed, foretold.step.findings))
+
+
+def is_not_followed(finding: Finding) -> bool:
+    """Tell whether the program says that it does not know what a hook does."""
+    return finding.rule == HOOK_NOT_FOLLOWED.id
 
 
 def came_too_early(observed: Observed, foretold: Foretold) -> bool:
@@ -132,7 +138,7 @@ def is_of_patched_code(observed: Observed, applied: Iterable[range]) -> bool:
     """Tell whether a machine died of running what was patched; `applied` are payloads and patched functions."""
     if observed.died is None:
         return False
-    if any(_FINISHED.search(line) for line in observed.xen):
+    if any(FINISHED.search(line) for line in observed.xen):
         return True
     found = next((match for line in observed.died.report if (match := _RIP.search(line))), None)
     return found is not None and any(int(found[1], 16) in place for place in applied)

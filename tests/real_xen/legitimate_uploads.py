@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from real_xen.legitimate import Rule
+from real_xen.legitimate import ADDRESS, FINISHED, Rule
 from xsplice_loader.releases import GIB
-from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED, NOT_COMPARED
+from xsplice_loader.rules.actions import HOOK_NOT_FOLLOWED, NOT_COMPARED, ODD_RETURN
 from xsplice_loader.rules.observations import ASSUMED_SYMBOL, START_UNKNOWN, WILD_FUNCTION_NAME
 from xsplice_loader.rules.tables import CONTENTS_UNKNOWN, WRITES_OUTSIDE_TEXT
 
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from xsplice_loader.payload import ObjectFile
     from xsplice_loader.results import Finding
 
-_ADDRESS = re.compile(r"\b0x[0-9a-f]{16}\b")
 _LOGGED_ADDRESS = re.compile(r"\b[0-9a-f]{16}\b")
 _CRASH_AT = re.compile(r" at 0x([0-9a-f]+)")
-_FINISHED = re.compile(r" finished (APPLY|REVERT|REPLACE) with rc=0$")
 UNKNOWN = frozenset(
     rule.id
     for rule in (CONTENTS_UNKNOWN, NOT_COMPARED, START_UNKNOWN, ASSUMED_SYMBOL, HOOK_NOT_FOLLOWED, WILD_FUNCTION_NAME)
@@ -55,12 +53,6 @@ ODD_HOOK = Rule(
     "Xen died after a hook that returned neither 0 nor an errno (XSP224), as code does that is entered within an "
     "instruction: the program does not know what else such code spoils for its caller",
 )
-NOT_FOLLOWED = Rule(
-    "not-followed",
-    "the program itself says that it cannot follow a hook to its end (XSP241): from that step on nothing is compared",
-)
-
-
 XEN_ALTERED = Rule(
     "xen-altered",
     "an alternative wrote to Xen's own image while the payload was loaded (XSP190), as releases without a bounds test "
@@ -92,7 +84,7 @@ def has_written_variables(host: Host) -> bool:
 def is_mapped_elsewhere(findings: Iterable[Finding], hypervisor: Hypervisor, tables: PageTables) -> bool:
     """Tell whether a fault is foretold for an address outside of that GiB that the running Xen has mapped."""
     faults = [finding for finding in findings if finding.crash or finding.rule == WILD_FUNCTION_NAME.id]
-    named = [int(found, 16) for finding in faults for found in _ADDRESS.findall(finding.message)]
+    named = [int(found, 16) for finding in faults for found in ADDRESS.findall(finding.message)]
     own = hypervisor.image_start // GIB
     return any(address // GIB != own and tables.find(address) is not None for address in named)
 
@@ -104,14 +96,9 @@ def without_upload_buffer(verdict: Verdict) -> Verdict:
     return verdict._replace(console=tuple(kept))
 
 
-def is_not_followed(finding: Finding) -> bool:
-    """Tell whether the program says that it does not know what a hook does."""
-    return finding.rule == HOOK_NOT_FOLLOWED.id
-
-
 def is_odd_result(finding: Finding) -> bool:
     """Tell whether the program says that a hook returned neither 0 nor a negative errno."""
-    return finding.rule == "XSP224"
+    return finding.rule == ODD_RETURN.id
 
 
 def has_hooks(payload: ObjectFile) -> bool:
@@ -123,7 +110,7 @@ def is_crash_of_patched_code(real: Verdict, host: Host) -> bool:
     """Tell whether Xen ran what was patched and died of it: in a payload, or after an action had finished."""
     if real.crash is None:
         return False
-    if any(_FINISHED.search(line) for line in real.console):
+    if any(FINISHED.search(line) for line in real.console):
         return True
     found = _CRASH_AT.search(real.crash)
     if found is None:

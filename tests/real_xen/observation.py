@@ -57,18 +57,16 @@ class Text(NamedTuple):
     """The part of the hypervisor that is looked at as a whole: from `_stext` to `__2M_rodata_end`."""
 
     start: int
-    code_end: int
-    """Where the code ends; constants follow, and what is constant once Xen has booted."""
     end: int
 
     @classmethod
     def of(cls, hypervisor: Hypervisor) -> Text:
-        """Return where it lies.
+        """Return where it is.
 
         Raises:
             HarnessError: the symbols do not say.
         """
-        places = [hypervisor.symbols.address_of(name) for name in (b"_stext", b"_etext", b"__2M_rodata_end")]
+        places = [hypervisor.symbols.address_of(name) for name in (b"_stext", b"__2M_rodata_end")]
         if None in places:
             raise HarnessError("the symbols do not say where Xen's code ends")
         return cls(*(place or 0 for place in places))

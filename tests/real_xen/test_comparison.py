@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HYPERVISOR = recorded_hypervisor("4.17.7")
 START = HYPERVISOR.symbols.address_of(b"_stext") or 0
-TEXT = Text(START, START + 0x100000, START + 0x110000)
+TEXT = Text(START, START + 0x110000)
 BOOTED = bytes(TEXT.end - TEXT.start)
 
 

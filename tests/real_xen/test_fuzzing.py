@@ -1,4 +1,4 @@
-"""Fuzzing, with a bench on which a payload disagrees if it is for another machine than x86-64."""
+"""Fuzzing, with a bench on which a payload disagrees if it is for another machine, or of another type."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from real_xen.upload_comparison import UploadBench
 
-EM_X86_64 = 62
-MACHINE, _ = HEADER["e_machine"]
+ET_REL, EM_X86_64 = 1, 62
+TYPE, MACHINE = HEADER["e_type"][0], HEADER["e_machine"][0]
 ACCEPTED = Verdict(None, 0, (), (), None)
 
 
@@ -31,7 +31,7 @@ def difference(program: str, real: str) -> Difference:
 
 
 class Bench:
-    """Disagrees about `e_machine`, and says which it was."""
+    """Disagrees about `e_machine`, else about `e_type`, and says which it was."""
 
     hypervisor = recorded_hypervisor("4.17.7")
     oracle = SimpleNamespace(upload=lambda _name, _data: ACCEPTED)
@@ -41,9 +41,16 @@ class Bench:
 
     def try_payload(self, _name: str, data: bytes) -> Upload:
         self.tried.append(data)
-        machine = struct.unpack_from("<H", data, MACHINE)[0] if len(data) > HEADER["e_shstrndx"][0] else EM_X86_64
-        found = () if machine == EM_X86_64 else (difference(f"errno 95 at {machine:#x}", "accepted"),)
-        return Upload((), ACCEPTED, found)
+        return Upload((), ACCEPTED, self.differences_of(data))
+
+    @staticmethod
+    def differences_of(data: bytes) -> tuple[Difference, ...]:
+        if len(data) < 64:
+            return ()
+        kind, machine = (struct.unpack_from("<H", data, place)[0] for place in (TYPE, MACHINE))
+        if machine != EM_X86_64:
+            return (difference(f"errno 95 at {machine:#x}", "accepted"),)
+        return () if kind == ET_REL else (difference(f"errno 22 at {kind:#x}", "accepted"),)
 
 
 def fuzzer(seed: int) -> tuple[Bench, Fuzzer]:
@@ -85,9 +92,10 @@ def test_numbers_and_names_do_not_make_a_kind() -> None:
 def test_the_first_of_each_kind_is_found() -> None:
     bench, made = fuzzer(1)
     found = list(made.run(iter(range(400)), 600))
-    count = sum(struct.unpack_from("<H", data.ljust(64, b"\0"), MACHINE)[0] != EM_X86_64 for data in bench.tried)
+    count = sum(bool(bench.differences_of(data)) for data in bench.tried)
     assert len(bench.tried) == 400
     assert made.outcomes.total() == 400
     assert [one.kind for one in found] == list(made.kinds)
-    assert 0 < made.kinds.total() <= count
+    assert len(found) == 2
+    assert made.kinds.total() == count
     assert list(itertools.islice(made.run(iter(range(400)), 0), 1)) == []

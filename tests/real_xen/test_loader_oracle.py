@@ -62,6 +62,15 @@ def test_what_differs_is_noticed(upload_bench: UploadBench, monkeypatch: pytest.
     assert not upload_bench.try_payload("p", data).differences
     assert real.loaded is not None
     contents = real.loaded.contents or b""
+    wrong = bytes([upload_bench._after_boot[0] ^ 1]) + upload_bench._after_boot[1:]
+    act = upload_bench.oracle.act
+    with monkeypatch.context() as patch:
+        patch.setattr(upload_bench, "_after_boot", wrong)
+        assert [difference.field for difference in upload_bench.try_payload("p", data).differences] == ["text"]
+    with monkeypatch.context() as patch:
+        patch.setattr(upload_bench.oracle, "act", lambda verb: act(verb)._replace(payload_rc=-5))
+        (difference,) = upload_bench.try_payload("p", data).differences
+        assert (difference.command, difference.field) == ("apply", "verdict")
     spoilt = {
         "verdict": real._replace(rc=-22),
         "log": real._replace(console=("livepatch: p: something",)),

@@ -12,6 +12,7 @@ from real_xen import legitimate_uploads as legitimate
 from real_xen.bench import PROCESSOR_HEAD, features_in
 from real_xen.comparison import Difference
 from real_xen.console import lines_apart, lines_of_log
+from real_xen.legitimate import NOT_FOLLOWED, is_not_followed
 from real_xen.loader_oracle import LoaderOracle
 from real_xen.machine import snapshot_of
 from real_xen.observation import Text
@@ -103,15 +104,17 @@ class UploadBench:
         if not upload.differences:
             return upload
         plain = [step._replace(verdict=legitimate.without_upload_buffer(step.verdict)) for step in real]
-        if plain != real and not self._compare(name, data, plain, self.hypervisor).differences:
-            return upload._replace(differences=(), excused=legitimate.UPLOAD_BUFFER)
+        if plain != real:
+            without = self._compare(name, data, plain, self.hypervisor)
+            if not without.differences:
+                return without if without.excused else without._replace(excused=legitimate.UPLOAD_BUFFER)
         if legitimate.is_mapped_elsewhere(upload.findings, self.hypervisor, self.oracle.tables):
             return upload._replace(differences=(), excused=legitimate.MAPPED)
         if not any(legitimate.is_unknown(finding) for finding in upload.findings):
             return upload
         # What the program says that it does not know may be what differs.
         informed = self._compare(name, data, real, self._running)
-        return informed if informed.differences else informed._replace(excused=legitimate.MEMORY)
+        return informed if informed.differences or informed.excused else informed._replace(excused=legitimate.MEMORY)
 
     def _real_life(self, name: str, data: bytes) -> Iterator[RealStep]:
         verdict = self.oracle.upload(name, data)
@@ -138,8 +141,8 @@ class UploadBench:
                 said = f"{type(error).__name__}: {error}"
                 return differing(Difference(verb, "exception", said, _outcome_of_real(step.verdict)))
             findings += program.findings
-            if verb != UPLOAD and any(legitimate.is_not_followed(finding) for finding in program.findings):
-                return differing(excused=legitimate.NOT_FOLLOWED)
+            if verb != UPLOAD and any(is_not_followed(finding) for finding in program.findings):
+                return differing(excused=NOT_FOLLOWED)
             if verb != UPLOAD and _is_alive(program) and legitimate.is_crash_of_patched_code(step.verdict, host):
                 return differing(excused=legitimate.PATCHED_CODE)
             if step.verdict.crash is not None and any(legitimate.is_odd_result(found) for found in program.findings):

@@ -192,7 +192,7 @@ def run(settings: Settings) -> int:
         write_whole(path, contents_of(result))
         _warn_of_unknown(path, result)
     emit(settings.output, _render(settings, host, results, steps, runs, rest))
-    return _status(results, steps or [])
+    return _status(results, steps or [], runs)
 
 
 def _commands(script: str) -> list[Command]:
@@ -395,8 +395,9 @@ def _path_in(directory: str, name: str, extension: str) -> str:
     return os.path.join(directory, f"{inside}.{extension}")
 
 
-def _status(results: list[LoadResult], steps: list[Step]) -> int:
+def _status(results: list[LoadResult], steps: list[Step], runs: list[tuple[When, Run]]) -> int:
     if any(result.verdict is None for result in results):
         return UNUSABLE
     went_well = all(result.accepted for result in results) and all(step.succeeded for step in steps)
+    went_well = went_well and all(run.outcome == "returned" for _, run in runs)
     return ACCEPTED if went_well else REFUSED

@@ -15,6 +15,7 @@ from xsplice_loader.host.heap import Objects, allocate, placeholder
 from xsplice_loader.host.layouts import FUNCTION_STATE, LIST_HEAD, SYMBOL, payload_layout
 from xsplice_loader.livepatch import hooks
 from xsplice_loader.livepatch.function_states import SAVED_OFFSET, STATE_NUMBERS, FunctionState
+from xsplice_loader.livepatch.functions import INSN_BUFFER_SIZE
 from xsplice_loader.livepatch.functions import SECTION as FUNCTIONS
 from xsplice_loader.memory.address_space import MemoryFault
 from xsplice_loader.numbers import signed
@@ -128,6 +129,7 @@ class Structures:
                 self._take_payload(laid.loaded, laid.contents, found)
         for loaded in host.payloads:
             self._take_saved(loaded, host.memory)
+            self._check_known(loaded, host.memory)
 
     def payload(self, loaded: LoadedPayload) -> int:
         """Return the address of a payload's `struct payload`."""
@@ -195,6 +197,25 @@ class Structures:
             number: tuple(place for place in places if memory.read(start + number * size + place, 1) is None)
             for number, places in loaded.status.unknown_saved.items()
         }
+
+    def _check_known(self, loaded: LoadedPayload, memory: AddressSpace) -> None:
+        """Refuse to go on where something that Xen reads of a payload is unknown now; saved bytes may be."""
+        size = self._release.function_entry_size
+        parts = [(loaded.table.address + number * size, size) for number in range(loaded.table.entries)]
+        notes = (note for note in (loaded.build_id, loaded.depends, loaded.xen_depends) if note is not None)
+        places = [
+            (loaded.metadata.address, loaded.metadata.size),
+            *((note.address, len(note.contents)) for note in notes),
+        ]
+        saved = range(SAVED_OFFSET, SAVED_OFFSET + INSN_BUFFER_SIZE)
+        for number, (address, length) in enumerate([*parts, *places]):
+            # What was left in the upload buffer is gone, and who reads it dies of that.
+            if not address or not length:
+                continue
+            unknown = memory.read_partly(address, length).unknown
+            lost = {at for at, is_unknown in enumerate(unknown) if is_unknown}
+            if lost.difference(saved if number < len(parts) else ()):
+                raise NotFollowedError(f"stores an unknown value in what Xen reads of {loaded.shown_name}")
 
     def _take_payload(self, loaded: LoadedPayload, before: bytes, after: bytes) -> None:
         status = loaded.status

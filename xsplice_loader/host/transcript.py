@@ -37,12 +37,12 @@ class Transcript:
         """None: a line that depends on what is unknown."""
         self.findings: list[Finding] = []
 
-    def say(self, text: str) -> None:
-        """Note a line of the live-patch code, in the form of `findings.raw`.
+    def say(self, text: str | None) -> None:
+        """Note a line of the live-patch code, in the form of `findings.raw`; None: one that depends on what is unknown.
 
         What it does is printed in release builds of every release.
         """
-        self.lines.append(cut(f"{LIVEPATCH}{text}"))
+        self.lines.append(None if text is None else cut(f"{LIVEPATCH}{text}"))
 
     def say_of(self, payload: LoadedPayload, text: str) -> None:
         """Note a line that begins with a payload's name."""

@@ -15,6 +15,7 @@ from xsplice_loader.livepatch.direct_calls import (
     UnknownTargetError,
     direct_target,
     displacement_bytes,
+    leave_rest_unknown,
     leave_unknown,
     pointer_of,
     wraps,
@@ -106,6 +107,8 @@ def _make_all_direct(section: Section, sections: LoadedSections, xen: RunningXen
             what = leave_unknown(limit, site, INDIRECT_SIZE, site + INDIRECT_SIZE, unknown, sections, xen)
             _add(rules.CONTENTS_UNKNOWN, index, f"a call{where} that {what}", findings, hint=CAPTURE_HINT)
         if len(findings) - before > MAX_FINDINGS:
+            what = leave_rest_unknown(Limit("alternative call", SECTION, index, ""), sections, xen)
+            _add(rules.CONTENTS_UNKNOWN, index, f"the last call that is made direct here: {what}", findings)
             return
 
 

@@ -19,6 +19,7 @@ from xsplice_loader.livepatch.direct_calls import (
     UnknownTargetError,
     direct_target,
     displacement_bytes,
+    leave_rest_unknown,
     leave_unknown,
     pointer_of,
     wraps,
@@ -91,7 +92,13 @@ class _Alternatives:
                 except UnknownContentsError as unknown:
                     self._leave_unknown(entry, UnknownTargetError(f"depends on memory that is unknown: {unknown}"))
             if self.table.has_too_many_findings:
+                self._leave_rest_unknown(entry)
                 return
+
+    def _leave_rest_unknown(self, last: Alternative) -> None:
+        limit = Limit("alternative", self.table.section.text_name, last.number, "")
+        what = leave_rest_unknown(limit, self.table.sections, self.xen)
+        self.table.add(rules.CONTENTS_UNKNOWN, last, f"is the last one that is applied here: {what}", hint=CAPTURE_HINT)
 
     def _in_function(self, entry: Alternative) -> str:
         function = self.table.sections.function_at(entry.site)

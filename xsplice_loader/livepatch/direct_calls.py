@@ -63,6 +63,11 @@ def direct_target(target: int, site: int, section: str, xen: RunningXen, finding
     if start.may_be(ENDBR64):
         if not start.is_known:
             raise UnknownTargetError(f"branches to {_described(target, xen)}, whose first bytes are unknown")
+        if xen.memory.may_lose_endbr64(target):
+            raise UnknownTargetError(
+                f"branches to {_described(target, xen)}, whose ENDBR64 boot removes on processors that track indirect "
+                "branches (CET-IBT)"
+            )
         return target + len(ENDBR64)
     findings.log(f"{findings.release.altcall_word} {xen.symbolic(site)} dest {xen.symbolic(target)} has no endbr64")
     findings.add(
@@ -104,6 +109,18 @@ def leave_unknown(
     for target in xen.image:
         sections.branches.append(MovedBranch(limit, end, target))
     return f"{unknown}; the {size} bytes at {site:#018x} are left as they were"
+
+
+def leave_rest_unknown(limit: Limit, sections: LoadedSections, xen: RunningXen) -> str:
+    """Note that what becomes of the branches of all entries after one is unknown; return the clause that says so.
+
+    Each unknown branch costs a finding and a range. Payloads that were built have some hundred at most.
+    """
+    text = sections.placement.regions[0]
+    sections.mark_unknown(text.address, text.size, "is not examined: too much before it is unknown")
+    for end in (text.address, text.address + text.size):
+        sections.branches.extend(MovedBranch(limit, end, target) for target in xen.image)
+    return "there are too many unknown ones; all of the payload's text counts as unknown"
 
 
 def _described(address: int, xen: RunningXen) -> str:

@@ -97,7 +97,7 @@ class FunctionTable:
             entry = self._read_entry(index, table, index * size)
             if entry is not None:
                 entries.append(entry)
-            if len(self.findings) - before > MAX_FINDINGS:
+            if len(self.findings) - before > MAX_FINDINGS and self.findings.deciding is not None:
                 # A table of zeros can have millions of entries, and every one of them is wrong.
                 break
         return tuple(entries)

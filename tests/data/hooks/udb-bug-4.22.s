@@ -1,9 +1,6 @@
 # BUG() in a pre-apply hook as Xen 4.22.0 has it, the byte d6 (Xen commit 1f3dd605ea). With WARN defined it is a WARN(),
 # with UD2 defined the instruction of older releases.
         .include "common.inc"
-        .ifndef TYPE
-        .set TYPE, 2
-        .endif
         .globl new_extra
         .type new_extra, @function
 new_extra:
